@@ -1,0 +1,124 @@
+"""Threat models: what an attack may ask of a target, as records it cannot see around.
+
+A `Target` is everything; a grant narrows it to the record an attack declares. A black-box record holds no parameters:
+a type checker refuses the access, and so does Python.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from diffaudit_jax.process import Process
+from diffaudit_jax.sampler import ddim, grid
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The audited model.
+
+    Attributes:
+      params: Its parameters, a pytree of arrays.
+      shape: Shape of one example.
+      sample: ``sample(params, key, cond) -> Example``.
+      process: Its noising process; None for models without one (a GAN).
+      network: Its network; None where only samples can be had.
+      config: JSON that tells this target from others of the same parameters (architecture, schedule).
+    """
+
+    params: Params
+    shape: tuple[int, ...]
+    sample: Callable[[Params, Key, Any], Example]
+    process: Process | None = None
+    network: Network | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BlackBox:
+    """Samples only: ``sample(key, cond) -> Example``."""
+
+    sample: Callable[[Key, Any], Example]
+
+
+@dataclass(frozen=True)
+class GrayBox:
+    """Intermediate outputs: ``denoise(key, xt, t, cond)`` returns the x0 estimate, without gradients."""
+
+    process: Process
+    denoise: Callable[[Key, Example, Time, Any], Example]
+
+
+@dataclass(frozen=True)
+class WhiteBox:
+    """Weights: ``predict_at(params, xt, t, cond) -> Prediction`` at any parameters, and the target's own."""
+
+    process: Process
+    predict_at: Callable[[Params, Example, Time, Any], Prediction]
+    params: Params
+
+
+def black_box(target: Target) -> BlackBox:
+    """Grants samples."""
+    return BlackBox(lambda key, cond=None: target.sample(target.params, key, cond))
+
+
+def gray_box(target: Target) -> GrayBox:
+    """Grants intermediate outputs.
+
+    Raises:
+      InputError: if the target has no noising process.
+    """
+    process, network = _diffusion(target, "gray-box")
+
+    def denoise(key: Key, xt: Example, t: Time, cond: Any = None) -> Example:
+        del key  # a deterministic API; a protected one draws its noise from it
+        return jax.lax.stop_gradient(network.apply(target.params, xt, t, cond).x0)
+
+    return GrayBox(process, denoise)
+
+
+def white_box(target: Target) -> WhiteBox:
+    """Grants the weights.
+
+    Raises:
+      InputError: if the target has no noising process.
+    """
+    process, network = _diffusion(target, "white-box")
+    predict_at = lambda params, xt, t, cond=None: network.apply(params, xt, t, cond)  # noqa: E731
+    return WhiteBox(process, predict_at, target.params)
+
+
+def diffusion_target(
+    params: Params,
+    network: Network,
+    process: Process,
+    shape: tuple[int, ...],
+    *,
+    config: Mapping[str, Any] | None = None,
+    sample_steps: int = 50,
+) -> Target:
+    """A diffusion model as a target; its samples are drawn by DDIM (eta = 0).
+
+    Args:
+      params: Parameters to audit.
+      network: The network they belong to.
+      process: Its noising process.
+      shape: Shape of one example.
+      config: JSON describing architecture and process, part of the audit's fingerprint.
+      sample_steps: Network calls per sample, at most the schedule's steps.
+    """
+    times = grid(process, min(sample_steps, len(process.times())))
+
+    def sample(params: Params, key: Key, cond: Any = None) -> Example:
+        return ddim(key, process, lambda xt, t: network.apply(params, xt, t, cond), shape, times)
+
+    return Target(params, tuple(shape), sample, process, network, dict(config or {}))
+
+
+def _diffusion(target: Target, access: str) -> tuple[Process, Network]:
+    if target.process is None or target.network is None:
+        raise InputError(f"{access} access needs a diffusion model, and this target offers samples only.")
+    return target.process, target.network

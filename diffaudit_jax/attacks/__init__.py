@@ -1,0 +1,4 @@
+"""Attacks: one module per family of published method, constructors named after the method."""
+
+from diffaudit_jax.attacks import trajectory as trajectory
+from diffaudit_jax.attacks.trajectory import loss_trajectory as loss_trajectory

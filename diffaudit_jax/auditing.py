@@ -1,0 +1,183 @@
+"""Runs an attack over queries, block by block, into a run directory from which an interrupted audit resumes.
+
+    DIR/audit.json             what is being audited: fingerprints of target, attack, queries and key
+    DIR/block-FIRST-COUNT.npz      features of some queries, written as each block arrives
+
+Rows are stable (see `stream`), so a resumed audit may use another block size or device count.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from diffaudit_jax.access import Target
+from diffaudit_jax.attack import Attack
+from diffaudit_jax.stream import Features, Stream
+from diffaudit_jax.types import InputError, Key, Query, to_signed, write_atomic
+
+
+class Observations(NamedTuple):
+    """What an audit saw: features (leading axis n), scores (float64 [n], higher = member) and the queries' rows."""
+
+    features: Features
+    scores: Float[np.ndarray, " n"]
+    rows: Int[np.ndarray, " n"]
+
+
+def audit(
+    attack: Attack,
+    target: Target,
+    queries: Query,
+    *,
+    key: Key,
+    block: int = 64,
+    mesh: Mesh | None = None,
+    out: str | os.PathLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Observations:
+    """Asks the target every query and scores the answers; costs attack.spec.calls x n network calls.
+
+    Scores depend on (attack, target, key, query) only: not on block, devices, order or the other queries.
+
+    Args:
+      attack: What is asked and how it is scored.
+      target: Who is asked.
+      queries: n queries; uint8 images are mapped to [-1, 1] on the device.
+      key: Typed key of this audit.
+      block: Queries per dispatch, over all devices.
+      mesh: One-axis mesh; default all local devices.
+      out: Directory that receives each block as it is seen, and from which a stopped audit resumes.
+      progress: Called with (queries done, n) after every block.
+
+    Returns:
+      Features, scores and rows in the order of the queries.
+
+    Raises:
+      InputError: if there are no queries, their shape is not the target's, they hold NaN, or `out` holds another audit.
+    """
+    _check(queries, target)
+    n, observe = len(queries.row), _observe(attack, target)
+    shared = (target.params, attack.evidence)
+    like = jax.eval_shape(observe, shared, key, jax.tree.map(lambda leaf: leaf[0], queries))
+    seen = jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), like)
+    done = np.zeros(n, bool)
+
+    def keep(index: Int[np.ndarray, " m"], features: Features) -> None:
+        jax.tree.map(lambda all_rows, some: all_rows.__setitem__(index, some), seen, features)
+        done[index] = True
+        if progress is not None:
+            progress(int(done.sum()), n)
+
+    store = None if out is None else _open(Path(out), fingerprints(attack, target, queries, key))
+    for index, leaves in [] if store is None else _read_blocks(store):
+        keep(index, jax.tree.unflatten(jax.tree.structure(like), leaves))
+    missing = np.flatnonzero(~done)
+    if len(missing):
+        run = Stream(observe, mesh=mesh, block=block)
+        asked = jax.tree.map(lambda leaf: np.asarray(leaf)[missing], queries)
+        for start, stop, features in run(shared, key, asked):
+            if store is not None:
+                _write_block(store, missing[start:stop], jax.tree.leaves(features))
+            keep(missing[start:stop], features)
+    return Observations(seen, attack.score(seen), np.asarray(queries.row))
+
+
+def fingerprints(attack: Attack, target: Target, queries: Query, key: Key) -> dict[str, str]:
+    """Returns content hashes of everything that observations depend on.
+
+    Scoring is left out: stored observations serve every score.
+    """
+    spec = attack.spec
+    return {
+        "target": content_hash((target.params, _json(target.config))),
+        "attack": content_hash((_json([spec.name, spec.access, spec.calls, spec.config]), attack.evidence)),
+        "queries": content_hash(queries),
+        "key": content_hash(key),
+    }
+
+
+def content_hash(tree: Any) -> str:
+    """Returns a hash of a pytree of arrays and strings: structure, types, shapes and bytes, never a printed form."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _observe(attack: Attack, target: Target) -> Callable[[Any, Key, Query], Features]:
+    def observe(shared: tuple[Any, Any], key: Key, query: Query) -> Features:
+        params, evidence = shared
+        # Granted inside the trace: weights are arguments of the program, not constants baked into it.
+        access = attack.grant(replace(target, params=params))
+        return attack.observe(access, evidence, key, query._replace(x=to_signed(query.x)))
+
+    return observe
+
+
+def _check(queries: Query, target: Target) -> None:
+    if not len(queries.row):
+        raise InputError("there are no queries to audit: the query set is empty.")
+    shape = tuple(queries.x.shape[1:])
+    if shape != tuple(target.shape):
+        raise InputError(f"queries of shape {shape} do not fit a target of shape {tuple(target.shape)}.")
+    x = np.asarray(queries.x)
+    if x.dtype != np.uint8:
+        bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
+        if len(bad):
+            raise InputError(f"query {bad[0]} holds NaN or infinity (of {len(bad)} such): remove or repair it.")
+    rows, counts = np.unique(np.asarray(queries.row), return_counts=True)
+    if len(rows) < len(x):
+        raise InputError(f"row {rows[counts > 1][0]} stands for several queries: every query needs a row of its own.")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _open(directory: Path, prints: Mapping[str, str]) -> Path:
+    """Makes the run directory, or checks that it holds this very audit."""
+    directory.mkdir(parents=True, exist_ok=True)
+    manifest = directory / "audit.json"
+    if not manifest.exists():
+        write_atomic(
+            manifest, json.dumps({"schema": "diffaudit.audit", "fingerprints": dict(prints)}, indent=1).encode()
+        )
+        return directory
+    stored = json.loads(manifest.read_text())["fingerprints"]
+    changed = [name for name in prints if stored.get(name) != prints[name]]
+    if changed:
+        raise InputError(
+            f"{directory} holds another audit (its {' and '.join(changed)} differ from the one asked for now): "
+            f"use another directory, or remove this one."
+        )
+    return directory
+
+
+def _write_block(directory: Path, index: Int[np.ndarray, " m"], leaves: list[np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, index=index, **{f"leaf{i}": leaf for i, leaf in enumerate(leaves)})
+    write_atomic(directory / f"block-{index[0]:09d}-{len(index)}.npz", buffer.getvalue())
+
+
+def _read_blocks(directory: Path) -> Iterator[tuple[Int[np.ndarray, " m"], list[np.ndarray]]]:
+    for path in sorted(directory.glob("block-*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as block:
+                yield block["index"], [block[f"leaf{i}"] for i in range(len(block.files) - 1)]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            continue  # a damaged block is asked again, which costs calls but never a wrong score

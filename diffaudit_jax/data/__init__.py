@@ -1,0 +1,23 @@
+"""Data: where images and tables come from, and who was trained on.
+
+`load` reads any source into a `Pool` of uint8 images (or a `Table`); `split`, `split_coin` and `pair` say which records
+are members. Everything is NumPy on the host; nothing here knows a model.
+"""
+
+from diffaudit_jax.data.arrays import from_arrays as from_arrays
+from diffaudit_jax.data.overlap import check_distinct as check_distinct
+from diffaudit_jax.data.overlap import check_overlap as check_overlap
+from diffaudit_jax.data.overlap import distinct as distinct
+from diffaudit_jax.data.pool import Pool as Pool
+from diffaudit_jax.data.pool import concatenate as concatenate
+from diffaudit_jax.data.pool import renumbered as renumbered
+from diffaudit_jax.data.records import at_rows as at_rows
+from diffaudit_jax.data.records import from_record as from_record
+from diffaudit_jax.data.records import from_secmi as from_secmi
+from diffaudit_jax.data.records import to_record as to_record
+from diffaudit_jax.data.sources import load as load
+from diffaudit_jax.data.splits import Split as Split
+from diffaudit_jax.data.splits import pair as pair
+from diffaudit_jax.data.splits import split as split
+from diffaudit_jax.data.splits import split_coin as split_coin
+from diffaudit_jax.data.table import Table as Table

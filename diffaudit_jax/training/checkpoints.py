@@ -1,0 +1,144 @@
+"""Run directories: what a run is (run.json), where it stands (Orbax checkpoints), how it went (log.jsonl)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from diffaudit_jax.training.state import TrainState
+from diffaudit_jax.types import InputError, write_atomic
+
+SCHEMA = "diffaudit.run"
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Makes the run directory, or checks that it holds this very run (which may be trained further).
+
+    Raises:
+      InputError: if the directory holds another run or other files, saying what differs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    config = json.loads(json.dumps({"schema": SCHEMA, **config}))
+    if not (directory / "run.json").exists():
+        strangers = sorted(path.name for path in directory.iterdir() if not path.name.endswith(".part"))
+        if strangers:
+            raise InputError(f"{directory} is not empty (it holds {strangers[0]!r}): train into a new directory.")
+        write_atomic(directory / "run.json", json.dumps(config, indent=1).encode())
+        return
+    changed = differences(read_config(directory), config)
+    if changed:
+        raise InputError(
+            f"{directory} holds another run ({', '.join(changed[:3])}): train into another directory."
+        )
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Returns run.json.
+
+    Raises:
+      InputError: if it is missing, unreadable or of another kind.
+    """
+    path = Path(directory) / "run.json"
+    if not path.is_file():
+        raise InputError(f"{directory} is no run directory (it has no run.json): give the --out of `diffaudit train`.")
+    try:
+        config = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it, or train again.") from error
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise InputError(f"{path} is not a {SCHEMA} record: give the --out of `diffaudit train`.")
+    return config
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Returns where two JSON values differ, as "path: old -> new"; the number of training steps may differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [name for name in {**old, **new} if f"{path}{name}" not in ("recipe.num_steps", "versions")]
+        return [row for name in names for row in differences(old.get(name), new.get(name), f"{path}{name}.")]
+    return [] if old == new else [f"{path.rstrip('.')}: {_short(old)} -> {_short(new)}"]
+
+
+class Checkpoints:
+    """The newest training states of a run, whole or not at all (Orbax renames a finished checkpoint into place).
+
+    Args:
+      directory: Run directory.
+      keep: How many of the newest checkpoints stay.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 2):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        self.directory = directory
+        self._manager = ocp.CheckpointManager((directory / "checkpoints").absolute(), options=options)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a state under its step."""
+        self._manager.save(int(state.step), args=ocp.args.StandardSave(_storable(state)))
+        self._manager.wait_until_finished()
+
+    def latest(self) -> int | None:
+        """Returns the newest step saved, None if there is none."""
+        return self._manager.latest_step()
+
+    def restore(self, like: TrainState) -> TrainState:
+        """Returns the newest state, placed as `like` is.
+
+        Args:
+          like: A state of the run's own architecture; only shapes, types and placement are used.
+
+        Raises:
+          InputError: if there is no checkpoint, it is damaged, or it holds another architecture.
+        """
+        step = self.latest()
+        if step is None:
+            raise InputError(
+                f"{self.directory} has no finished checkpoint: run its `diffaudit train` again, it resumes."
+            )
+        where = self.directory / "checkpoints" / str(step)
+        try:
+            stored = self._manager.item_metadata(step)
+            self._compare(stored, like, where)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _storable(like))
+            restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except InputError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise InputError(
+                f"checkpoint {where} is damaged ({reason}): remove that folder and resume from the one before."
+            ) from error
+        state = TrainState(*(restored[name] for name in TrainState._fields))
+        return state._replace(key=jax.random.wrap_key_data(state.key))
+
+    def _compare(self, stored: Any, like: TrainState, where: Path) -> None:
+        tree = getattr(stored, "tree", stored)
+        if tree is None:
+            raise ValueError("its metadata is missing")
+        have = {_path(p): tuple(leaf.shape) for p, leaf in jax.tree_util.tree_leaves_with_path(tree["params"])}
+        want = {_path(p): leaf.shape for p, leaf in jax.tree_util.tree_leaves_with_path(like.params)}
+        for name in sorted(have.keys() | want.keys()):
+            if have.get(name) != want.get(name):
+                raise InputError(
+                    f"checkpoint {where} is of another architecture: parameter {name} has shape {have.get(name)} there "
+                    f"and {want.get(name)} in the model asked for; use the model it was trained with."
+                )
+
+    def close(self) -> None:
+        """Releases the directory."""
+        self._manager.close()
+
+
+def _storable(state: TrainState) -> dict[str, Any]:
+    return {**state._asdict(), "key": jax.random.key_data(state.key)}
+
+
+def _path(path: tuple) -> str:
+    return "/".join(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

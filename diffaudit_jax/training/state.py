@@ -1,0 +1,156 @@
+"""The recipe, the carried state and one training step, as pure functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from diffaudit_jax.losses import hybrid_loss, simple_loss
+from diffaudit_jax.process import Process
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, to_signed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+      num_steps: Optimiser steps.
+      batch_size: Examples per step, drawn without replacement within a step (with, if there are fewer members).
+      learning_rate: AdamW's step size after warm-up.
+      warmup_steps: Steps over which the learning rate rises from 0.
+      weight_decay: AdamW's decoupled weight decay.
+      clip_norm: Gradients are clipped to this global l2 norm; 0 for no clipping.
+      ema_decay: Decay of the averaged weights, reached over the first steps as (1 + step)/(10 + step); 0 for none.
+      label_dropout: Probability of the null class in place of a label (classifier-free guidance).
+      flip: Mirror images left to right at random. Off: an audit then asks about images that were seen as they are.
+      vlb_weight: Weight of the bound in the hybrid loss of models with a learned variance.
+    """
+
+    num_steps: int = 2000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    label_dropout: float = 0.1
+    flip: bool = False
+    vlb_weight: float = 1.0
+
+    def __post_init__(self):
+        for name in ("num_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "vlb_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be 0 or more and finite, got {getattr(self, name)}.")
+        for name in ("ema_decay", "label_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+
+
+class TrainState(NamedTuple):
+    """All that the next step needs; a checkpoint holds exactly this."""
+
+    params: Params
+    ema: Params
+    opt_state: optax.OptState
+    step: Int[Array, ""]
+    key: Key
+
+
+class TrainInfo(NamedTuple):
+    """What is worth looking at after a step: mean loss of the batch, gradient norm before clipping."""
+
+    loss: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+
+
+class Data(NamedTuple):
+    """The members, resident on the device: uint8 (or float) images and labels or None."""
+
+    x: Array
+    labels: Array | None
+
+
+def optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """AdamW with linear warm-up and clipping by global norm."""
+    rate = optax.linear_schedule(0.0, recipe.learning_rate, max(recipe.warmup_steps, 1))
+    clip = optax.clip_by_global_norm(recipe.clip_norm) if recipe.clip_norm else optax.identity()
+    return optax.chain(clip, optax.adamw(rate, weight_decay=recipe.weight_decay))
+
+
+def init_state(key: Key, network: Network, recipe: Recipe) -> TrainState:
+    """Returns the state before the first step; EMA starts at the initial parameters."""
+    key_init, key_train = jax.random.split(key)
+    params = network.init(key_init)
+    # Distinct buffers: parameters are donated at each step, and one buffer cannot be donated twice.
+    ema = jax.tree.map(jnp.copy, params)
+    return TrainState(params, ema, optimizer(recipe).init(params), jnp.zeros((), jnp.int32), key_train)
+
+
+def example_loss(
+    network: Network, process: Process, recipe: Recipe, null_label: int | None, learn_sigma: bool
+) -> Callable[[Params, Key, Example, Array | None], Float[Array, ""]]:
+    """Makes the training loss of one example: eps-MSE at a random time, plus the weighted bound if sigma is learned.
+
+    Args:
+      network: Network to train.
+      process: Discrete noising process.
+      recipe: Flip, label dropout and weight of the bound.
+      null_label: Index of the null class, None for an unconditional network.
+      learn_sigma: Whether the network predicts a variance.
+    """
+
+    def loss(params: Params, key: Key, x: Example, label: Array | None) -> Float[Array, ""]:
+        key_time, key_noise, key_flip, key_label, key_dropout = jax.random.split(key, 5)
+        x0 = to_signed(x)
+        if recipe.flip:
+            x0 = jnp.where(jax.random.bernoulli(key_flip), x0[:, ::-1], x0)
+        if null_label is not None:
+            label = jnp.where(jax.random.bernoulli(key_label, recipe.label_dropout), null_label, label)
+        t = jax.random.randint(key_time, (), 1, len(process.times()) + 1) / len(process.times())
+        eps = jax.random.normal(key_noise, x0.shape)
+        pred = network.apply(params, process.corrupt(x0, t, eps), t, label, key=key_dropout)
+        if learn_sigma:
+            return hybrid_loss(process, pred, x0, t, eps, weight=recipe.vlb_weight)
+        return simple_loss(pred, eps)
+
+    return loss
+
+
+def make_step(
+    loss: Callable[..., Float[Array, ""]], recipe: Recipe
+) -> Callable[[TrainState, Data], tuple[TrainState, TrainInfo]]:
+    """Makes one optimiser step; pure, all randomness from fold_in(state.key, state.step).
+
+    Args:
+      loss: Loss of one example, ``loss(params, key, x, label)``.
+      recipe: Batch size, optimiser and EMA.
+    """
+    update = optimizer(recipe).update
+
+    def step(state: TrainState, data: Data) -> tuple[TrainState, TrainInfo]:
+        n = data.x.shape[0]
+        key_batch, key_examples = jax.random.split(jax.random.fold_in(state.key, state.step))
+        index = jax.random.choice(key_batch, n, (recipe.batch_size,), replace=recipe.batch_size > n)
+        keys = jax.random.split(key_examples, recipe.batch_size)
+        x, labels = jax.tree.map(lambda leaf: leaf[index], data)
+
+        def batch_loss(params: Params) -> Float[Array, ""]:
+            return jax.vmap(loss, (None, 0, 0, 0))(params, keys, x, labels).mean()
+
+        value, grads = jax.value_and_grad(batch_loss)(state.params)
+        updates, opt_state = update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
+        ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
+        info = TrainInfo(value, optax.global_norm(grads))
+        return TrainState(params, ema, opt_state, state.step + 1, state.key), info
+
+    return step
