@@ -153,6 +153,8 @@ def _train(
             _log(checkpoints.directory, step, info, time.monotonic() - started)
             if step % checkpoint_every == 0 or step == recipe.num_steps:
                 checkpoints.save(state)
+    if checkpoints is not None and checkpoints.latest() is None:
+        checkpoints.save(state)  # no step was asked for: the untrained network
     return state
 
 

@@ -19,7 +19,7 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
-      num_steps: Optimiser steps.
+      num_steps: Optimiser steps; 0 leaves the network untrained.
       batch_size: Examples per step, drawn without replacement within a step (with, if there are fewer members).
       learning_rate: AdamW's step size after warm-up.
       warmup_steps: Steps over which the learning rate rises from 0.
@@ -43,10 +43,9 @@ class Recipe:
     vlb_weight: float = 1.0
 
     def __post_init__(self):
-        for name in ("num_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "vlb_weight"):
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {self.batch_size}.")
+        for name in ("num_steps", "learning_rate", "warmup_steps", "weight_decay", "clip_norm", "vlb_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} must be 0 or more and finite, got {getattr(self, name)}.")
         for name in ("ema_decay", "label_dropout"):
@@ -150,7 +149,7 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-        info = TrainInfo(value, optax.global_norm(grads))
+        info = TrainInfo(value, optax.tree.norm(grads))
         return TrainState(params, ema, opt_state, state.step + 1, state.key), info
 
     return step

@@ -1,0 +1,182 @@
+"""Validity gate: can members be told from non-members without asking the model at all?
+
+If they can, the two pools differ by themselves, and an attack's AUC measures that difference too. The gate is a ridge
+classifier on label-free features of the raw records, judged out of fold; whether it beats chance is settled by a
+permutation test, which is exact for any classifier and any dependence between folds. Ridge regression is linear in the
+labels, so all permutations are solved in one pass.
+
+References:
+  Das, Zhang and Tramer 2024, Blind baselines beat membership inference attacks, https://arxiv.org/abs/2406.16201
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from diffaudit_jax.metrics.intervals import Estimate, difference
+from diffaudit_jax.metrics.roc import auc, placements
+from diffaudit_jax.metrics.samples import separate, truth
+from diffaudit_jax.metrics.traces import blind_features
+from diffaudit_jax.types import InputError
+
+# Ridge per training row, in units of the features' mean squared length. Of .0001 to .1, less sees translations better
+# and more sees class mixes better; .01 is within .025 AUC of the best for each of five shifts of Fashion-MNIST.
+RIDGE = 0.01
+# Out of fold every pair of rows counts twice, i judged by a classifier that saw j and j by one that saw i, so on a fair
+# split the AUC's variance is twice that of independent scores (1.9 to 2.0 measured over sizes and widths).
+DESIGN_EFFECT = 2.0
+
+
+class BlindBaseline(NamedTuple):
+    """How well members are told from non-members without the model.
+
+    Attributes:
+      auc: Area under the ROC curve of the out-of-fold scores; its interval allows for the folds' dependence.
+      leaks: Whether it beats chance: p_value <= 1 - level. On a fair split that happens with probability 1 - level.
+      p_value: One-sided, from permuted labels; at least 1/(num_permutations + 1).
+      num_permutations: How many.
+      scores: The out-of-fold scores, float64 [n], for `advantage_over_blind`.
+    """
+
+    auc: Estimate
+    leaks: bool
+    p_value: float
+    num_permutations: int
+    scores: np.ndarray
+
+
+def _assign(member: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Deals the rows of each class to the folds in turn, in random order: int [n]."""
+    fold = np.empty(len(member), int)
+    for kind in (member, ~member):
+        rows = rng.permutation(np.flatnonzero(kind))
+        fold[rows] = np.arange(len(rows)) % folds
+    return fold
+
+
+def _out_of_fold(features: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Scores of each fold by ridge regression on the others, for p sets of labels [n, p] at once.
+
+    w = (F'F + ridge n I)^-1 F'(labels - their mean), F the training rows. Each fold's scores are standardised, as
+    every fold has a classifier, and a scale, of its own.
+    """
+    scores = np.empty(labels.shape)
+    for k in range(fold.max() + 1):
+        train, test = fold != k, fold == k
+        f, y = features[train], labels[train]
+        gram = f.T @ f + RIDGE * len(f) * np.eye(f.shape[1])
+        s = features[test] @ np.linalg.solve(gram, f.T @ (y - y.mean(axis=0)))
+        s -= s.mean(axis=0)
+        spread = s.std(axis=0)
+        scores[test] = s / np.where(spread > 0, spread, 1.0)
+    return scores
+
+
+def _within_fold_auc(scores: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Mean over folds of the AUC inside each: pairs across folds would compare two classifiers. [n, p] -> [p]."""
+    areas = []
+    for k in range(fold.max() + 1):
+        y = labels[fold == k]
+        ranks = rankdata(scores[fold == k], axis=0)
+        m = y.sum(axis=0)
+        areas.append(((ranks * y).sum(axis=0) - m * (m + 1) / 2) / (m * (len(y) - m)))
+    return np.mean(areas, axis=0)
+
+
+def _prepare(x: ArrayLike, member: ArrayLike, seed: int, folds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Checks the arguments; returns the features [n, r], the labels [n, 1] and the fold of each row [n]."""
+    member, x = truth(member), np.asarray(x)
+    if len(x) != len(member):
+        raise InputError(f"x has {len(x)} records but member has {len(member)} rows: give one truth per record.")
+    fewest = int(min(np.count_nonzero(member), np.count_nonzero(~member)))
+    if not 2 <= folds <= fewest:
+        raise InputError(f"folds is {folds}: choose 2 to {fewest}, as the smaller class has {fewest} records.")
+    fold = _assign(member, folds, np.random.default_rng(seed))
+    return blind_features(x, seed), member[:, None].astype(np.float64), fold
+
+
+def blind_scores(x: ArrayLike, member: ArrayLike, *, seed: int = 0, folds: int = 5) -> np.ndarray:
+    """Scores every record by a classifier trained on the other folds, without any model: higher = member.
+
+    Args:
+      x: Records [n, ...], uint8 or float: images, or rows of a table.
+      member: Truth, bool [n].
+      seed: Seed of the folds and of the features' decomposition.
+      folds: Number of folds; each gets its share of both classes.
+
+    Returns:
+      Scores, float64 [n], standardised within each fold.
+
+    Raises:
+      InputError: if the lengths differ, a value is not finite, a class is missing or smaller than `folds`.
+    """
+    features, labels, fold = _prepare(x, member, seed, folds)
+    return _out_of_fold(features, labels, fold)[:, 0]
+
+
+def blind_baseline(
+    x: ArrayLike, member: ArrayLike, *, level: float = 0.95, seed: int = 0, folds: int = 5, num_permutations: int = 499
+) -> BlindBaseline:
+    """Tests whether a classifier that never queries a model beats chance on this split.
+
+    Labels are permuted within folds, so features, folds and class counts stay; on a fair split every such labelling is
+    as likely as the true one, hence P[leaks] <= 1 - level. A clean verdict says no more than that this classifier finds
+    nothing.
+
+    Args:
+      x: Records [n, ...], uint8 or float.
+      member: Truth, bool [n].
+      level: One minus the false-alarm rate; also of the interval.
+      seed: Seed of the folds, the features' decomposition and the permutations.
+      folds: Number of folds.
+      num_permutations: Permutations; 1/(num_permutations + 1) is the smallest p-value.
+
+    Raises:
+      InputError: as `blind_scores`.
+    """
+    features, labels, fold = _prepare(x, member, seed, folds)
+    rng = np.random.default_rng((seed, 1))  # its own stream: the folds do not depend on the number of permutations
+    permuted = np.repeat(labels, num_permutations, axis=1)
+    for k in range(folds):
+        permuted[fold == k] = rng.permuted(permuted[fold == k], axis=0)
+    every = np.concatenate([labels, permuted], axis=1)
+    areas = _within_fold_auc(_out_of_fold(features, every, fold), every, fold)
+    p_value = float(np.mean(areas >= areas[0]))  # the true labelling is one of them and counts
+    scores = _out_of_fold(features, labels, fold)[:, 0]
+    area = auc(scores, labels[:, 0], level=level, design_effect=DESIGN_EFFECT)
+    return BlindBaseline(area, p_value <= 1.0 - level, p_value, num_permutations, scores)
+
+
+def advantage_over_blind(scores: ArrayLike, blind: ArrayLike, member: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """What an attack adds to the blind baseline: AUC(scores) - AUC(blind) on the same records.
+
+    The interval combines the two of `auc` (MOVER) with DeLong's covariance of the two areas, so it does not collapse
+    where an area is 1. The blind scores are taken to be out of fold, with twice the variance of independent ones.
+
+    Args:
+      scores: The attack's scores [n], higher = member.
+      blind: Blind scores [n] of the same records.
+      member: Truth, bool [n].
+      level: Confidence level.
+
+    Raises:
+      InputError: if the lengths differ, a score is not finite, or a class is missing.
+
+    References:
+      DeLong et al. 1988, Biometrics 44:837; Zou and Donner 2008, Statistics in Medicine 27:1693.
+    """
+    if np.shape(scores) != np.shape(blind):
+        raise InputError(
+            f"scores has shape {np.shape(scores)} but blind has {np.shape(blind)}: score the same records."
+        )
+    a = auc(scores, member, level=level)
+    b = auc(blind, member, level=level, design_effect=DESIGN_EFFECT)
+    x, y = separate(np.stack([scores, blind], axis=1), member, ndim=2)
+    if min(len(x), len(y)) < 2:
+        return difference(a, b)  # one row of a class tells no correlation
+    v10, v01 = placements(x, y)
+    covariance = np.cov(v10, rowvar=False) / len(x) + np.cov(v01, rowvar=False) / len(y)
+    scale = float(np.sqrt(covariance[0, 0] * covariance[1, 1] * DESIGN_EFFECT))
+    return difference(a, b, float(covariance[0, 1]) / scale if scale > 0 else 0.0)

@@ -1,0 +1,8 @@
+"""From attack scores to a report: JSON, figures, and one page that reads on a phone, a desktop and paper."""
+
+from diffaudit_jax.report.evidence import Trajectory as Trajectory
+from diffaudit_jax.report.membership import membership_report as membership_report
+from diffaudit_jax.report.page import redraw as redraw
+from diffaudit_jax.report.page import render as render
+from diffaudit_jax.report.report import Report as Report
+from diffaudit_jax.report.scores import read_scores as read_scores

@@ -1,0 +1,78 @@
+"""The JSON document of a report: its schema, and how it is written and read back.
+
+The document is the report; figures, page and summary are drawn from it alone. It is strict JSON (no NaN, no
+Infinity), so that any other program can read it too.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from diffaudit_jax.types import InputError
+
+SCHEMA = "diffaudit.membership"
+SCHEMA_VERSION = 1
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` whole or not at all: a reader never sees half a file."""
+    # The rename is atomic only within one file system, so the temporary file lies beside the real one.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Returns the document as strict, indented JSON.
+
+    Raises:
+      InputError: if it holds something that JSON has no word for (an array, a NaN, an object).
+    """
+    try:
+        return json.dumps(document, allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the report must be JSON without NaN or infinity, but {error}: pass plain numbers, text, lists and dicts."
+        ) from None
+
+
+def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a report's JSON and checks that this version of the library knows its schema.
+
+    Args:
+      path: The file ``report.json``, or the folder that holds it.
+
+    Returns:
+      The document.
+
+    Raises:
+      InputError: if the file is missing, is not JSON, is not a membership report, or is newer than this library.
+    """
+    path = Path(path)
+    path = path / "report.json" if path.is_dir() else path
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot read a report at {str(path)!r} ({error.strerror}): name a folder that has one."
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not JSON ({error}): write the report again.") from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{str(path)!r} has schema {schema!r}, not {SCHEMA!r}: it is not a membership report.")
+    version = document.get("schema_version")
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+        raise InputError(
+            f"{str(path)!r} has schema version {version!r} and this library reads 1 to {SCHEMA_VERSION}: "
+            "update diffaudit_jax."
+        )
+    return document

@@ -1,0 +1,73 @@
+"""What the numbers of a report do not prove: sentences that stand on every page, and those that fit this one."""
+
+from typing import Any
+
+
+def _accusations(counted: dict[str, Any]) -> str:
+    """Shows with counts why an accusation is weaker than it sounds where members are rare."""
+    found, accused = counted["found"], round(9900 * counted["target_fpr"])
+    return (
+        "How often an accusation is right depends on how rare members are. If 100 of 10,000 people tested were in the "
+        f"training data, about {found} of them would be found and about {accused:,} others wrongly accused, so some "
+        f"{accused:,} of {found + accused:,} accusations would be false."
+    )
+
+
+def _unresolved(points: list[dict[str, Any]]) -> list[str]:
+    """Names the rates of false accusation at which the sample says nothing, or little."""
+    named = {
+        kind: [f"{100 * point['target_fpr']:.6g} %" for point in points if point["resolvable"] == kind]
+        for kind in ("no", "weak")
+    }
+    says = {
+        "no": "cannot be measured at all with this many non-members; an attacker with more of them may do well there",
+        "weak": "rests on fewer than ten non-members and is indicative only",
+    }
+    return [
+        f"What happens at {' and '.join(named[kind])} wrongly accused {says[kind]}." for kind in says if named[kind]
+    ]
+
+
+def limits(
+    attacks: list[dict[str, Any]], verdict: dict[str, Any], blind: dict[str, Any] | None, trajectory: bool
+) -> list[str]:
+    """Returns what these numbers do not prove, most general first.
+
+    Args:
+      attacks: The document's attacks.
+      verdict: The document's verdict.
+      blind: The document's blind baseline, or None.
+      trajectory: Whether the report shows losses against time.
+    """
+    sentences = [
+        "They show what these attacks achieved, which is a lower bound on the leak: other attacks may do better.",
+        "They hold for this one trained model and these draws of noise. Training again, even on the same data, gives "
+        "another model; the intervals do not cover that.",
+        "AUC is an average over everyone. A few people can be fully exposed while it stays near 0.5, so read the "
+        "members found at few false accusations too.",
+        "They are measurements, not a legal conclusion. Whether the model is personal data, and what follows, also "
+        "depends on who could attack it, with what means, and what membership would reveal.",
+    ]
+    sentences += _unresolved(attacks[0]["operating_points"])
+    if verdict["frequencies"]:
+        sentences.append(_accusations(verdict["frequencies"]))
+    if len(attacks) > 1:
+        sentences.append(
+            f"The strongest of {len(attacks)} attacks was picked with the answers in view. The verdict allows for "
+            "that; its other numbers do not, and flatter it a little."
+        )
+    if blind is None:
+        sentences.append(
+            "Without the records themselves nobody checked whether the two groups differ by themselves; if they do, "
+            "some or all of what was found is not the model's doing."
+        )
+    elif not blind["leaks"]:
+        sentences.append(
+            "The check without the model can miss a difference between the groups that its simple classifier does "
+            "not see."
+        )
+    if trajectory:
+        sentences.append(
+            "The best time in the figures was found with the answers in view; an attacker must choose it blindly."
+        )
+    return sentences

@@ -1,0 +1,109 @@
+"""One self-contained HTML page from a report's JSON: nothing is loaded from elsewhere, nothing runs.
+
+Every value of the document is untrusted: the template escapes all text, links only lead to ``https`` addresses, and
+the page's own content security policy forbids scripts and network in case anything slips through.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from diffaudit_jax.report import figures
+from diffaudit_jax.report.document import read_document, write_text
+from diffaudit_jax.report.drawing import Drawing, percent
+from diffaudit_jax.types import InputError
+
+
+def estimate(value: dict[str, float] | None, digits: int = 2) -> str:
+    """Writes an estimate with its interval, ``0.83 [0.78, 0.87]``; a dash where there is none."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+
+
+def shares(value: dict[str, float] | None) -> str:
+    """Writes an estimated share in percent, ``62 % [49, 73]``; a dash where there is none."""
+    if value is None:
+        return "\N{EN DASH}"
+    digits = 0 if value["value"] >= 0.1 or value["high"] >= 0.2 else 1
+    low, mid, high = (f"{100 * value[part]:.{digits}f}" for part in ("low", "value", "high"))
+    return f"{mid}\N{NO-BREAK SPACE}% [{low}, {high}]"
+
+
+def link(text: Any) -> str | None:
+    """Returns the first https address in `text`, the only kind that the page links to."""
+    found = re.search(r"https://[\w.-]+(?:/[\w./~%+=?&-]*)?", str(text or ""))
+    return found.group().rstrip(".") if found else None
+
+
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Walks a JSON value as (dotted path, text) pairs; lists of plain values stay on one line."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from flat(part, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _drawings(document: dict[str, Any]) -> dict[str, list[Drawing]]:
+    """Draws everything the document has data for: the figures up front, and one histogram for each attack."""
+    attacks, trajectory = document["attacks"], document["trajectory"]
+    front = [figures.roc_figure(attacks, document["counts"])]
+    if trajectory:
+        front += [
+            figures.loss_figure(trajectory, loss, f"loss{i}", document["exposed"])
+            for i, loss in enumerate(trajectory["losses"])
+        ]
+        front.append(figures.auc_by_time_figure(trajectory, document["level"]))
+    histograms = [figures.histogram_figure(attack, f"histogram{i}") for i, attack in enumerate(attacks)]
+    return {"front": front, "histograms": histograms}
+
+
+def render(document: dict[str, Any]) -> str:
+    """Returns the report as one HTML page for phone, desktop and paper.
+
+    Args:
+      document: A membership report, as `read_document` or `membership_report` gives it.
+    """
+    package = resources.files("diffaudit_jax.report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "estimate": estimate, "shares": shares, "percent": percent, "link": link, "flat": flat,
+    }  # fmt: skip
+    template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
+    # The only two texts that are not escaped are our own: the style sheet, and the SVG (which holds no user text).
+    css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
+    drawings = {
+        place: [drawing._replace(svg=Markup(drawing.svg)) for drawing in group]
+        for place, group in _drawings(document).items()
+    }
+    return template.render(document=document, css=css, drawings=drawings)
+
+
+def redraw(directory: str | os.PathLike[str]) -> Path:
+    """Draws ``report.html`` again from ``report.json`` alone, e.g. after the library learned to draw better.
+
+    Args:
+      directory: Folder of a saved report.
+
+    Returns:
+      Path of the page.
+
+    Raises:
+      InputError: if there is no readable report (see `read_document`), or it lacks a part.
+    """
+    path, document = Path(directory) / "report.html", read_document(directory)
+    try:
+        write_text(path, render(document))
+    except (KeyError, jinja2.UndefinedError) as error:
+        raise InputError(f"the report in {str(directory)!r} lacks {error}: write the report again.") from None
+    return path

@@ -1,0 +1,83 @@
+"""A report: the JSON document, with the few things one does to it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import escape
+
+from diffaudit_jax.report.document import read_document, to_json, write_text
+from diffaudit_jax.report.page import estimate, percent, render, shares
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A membership report.
+
+    Attributes:
+      document: The report as plain JSON data; schema ``diffaudit.membership``, version 1.
+    """
+
+    document: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Report":
+        """Reads a saved report from its folder or its JSON file.
+
+        Raises:
+          InputError: if there is no report that this version can read.
+        """
+        return cls(read_document(path))
+
+    def save(self, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Writes ``report.json`` and ``report.html``, each whole or not at all.
+
+        Args:
+          directory: Folder, made if it does not exist.
+
+        Returns:
+          The paths of the two files.
+
+        Raises:
+          InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
+        """
+        directory = Path(directory)
+        text = to_json(self.document)  # refused before anything is written
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = directory / "report.json", directory / "report.html"
+        write_text(paths[0], text)
+        write_text(paths[1], render(self.document))
+        return paths
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Returns the headline table as text: a head, then one row for each attack."""
+        attacks = self.document["attacks"]
+        points = attacks[0]["operating_points"]
+        head = ("attack", "AUC", *(f"found at {percent(point['target_fpr'])} accused" for point in points))
+        return [head, *(
+            (attack["name"], estimate(attack["auc"]), *(
+                shares(point["tpr"]) if point["tpr"] else "not resolvable" for point in attack["operating_points"]
+            ))
+            for attack in attacks
+        )]  # fmt: skip
+
+    def summary(self) -> str:
+        """Returns the verdict and the headline table as plain text, columns aligned."""
+        rows = [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in self.rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        verdict = self.document["verdict"]
+        return "\n".join([f"{verdict['label']}: {verdict['headline']}", "", *lines])
+
+    def _repr_html_(self) -> str:
+        """The headline table, for notebooks."""
+        head, *body = (
+            "".join(f"<t{kind}>{escape(cell)}</t{kind}>" for cell in row)
+            for kind, row in zip("h" + "d" * len(self.document["attacks"]), self.rows(), strict=True)
+        )
+        verdict = self.document["verdict"]
+        return (
+            f"<p><b>{escape(verdict['label'])}.</b> {escape(verdict['headline'])}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in body)}</tbody></table>"
+        )

@@ -1,0 +1,205 @@
+"""The page: everything is escaped, nothing is loaded, ids are unique, and it can be drawn again from the JSON."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from diffaudit_jax.report import Report, membership_report, redraw, render
+from diffaudit_jax.report.page import estimate, flat, link, shares
+from diffaudit_jax.types import InputError
+
+from .audits import HOSTILE, SIZES, audit
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def values(self, name):
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+@pytest.fixture(scope="module")
+def pages(reports):
+    return {level: render(report.document) for level, report in reports.items()}
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_untrusted_text_is_shown_and_never_run(pages, level):
+    page = Page(pages[level])
+    assert page.open == []  # every tag is closed in order: no text has broken out
+    assert "script" not in page.tags
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) >= 5  # title, tables, keys, provenance: as text, letter by letter
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_nothing_is_loaded_from_elsewhere(pages, level):
+    page = Page(pages[level])
+    assert not set(page.tags) & {"script", "link", "iframe", "object", "embed", "base", "form", "image"}
+    assert all(value.startswith("data:image/png;base64,") for value in page.values("src"))
+    assert all(value.startswith(("https://arxiv.org/", "#")) for value in page.values("href"))
+    assert "@import" not in pages[level]
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", pages[level]))
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page.values("content")
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_ids_are_unique_and_references_resolve(pages, level):
+    page = Page(pages[level])
+    ids = page.values("id")
+    assert len(ids) == len(set(ids)) > 100
+    targets = re.findall(r"url\(#([^)]*)\)", pages[level]) + [value[1:] for value in page.values("xlink:href")]
+    assert targets
+    assert set(targets + page.values("aria-labelledby")) <= set(ids)
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_every_picture_has_words(pages, level):
+    svgs = re.findall(r"<svg[^>]*>", pages[level])
+    assert all('aria-hidden="true"' in svg or "aria-label" in svg for svg in svgs)
+    assert all("viewBox" in svg and "width=" not in svg for svg in svgs)  # they scale to any screen
+    assert pages[level].count("<title id=") == len(re.findall("aria-labelledby", pages[level])) >= 4
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_the_verdict_comes_first(pages, reports, level):
+    document = reports[level].document
+    text = Page(pages[level]).text
+    places = [text.index(document["verdict"]["headline"]), *map(text.index, document["verdict"]["sentences"])]
+    assert places == sorted(places)
+    assert places[-1] < text.index("What each attack finds")
+    assert all(limit in text for limit in document["limits"])
+
+
+def test_the_page_is_small_and_the_same_each_time(pages, reports):
+    for level, page in pages.items():
+        assert render(reports[level].document) == page
+        assert len(page) < 400_000
+
+
+def test_images_are_inside_the_page():
+    page = Page(render(membership_report(**audit("too-small"), show_images=2).document))
+    assert len(page.values("src")) == page.tags.count("img") == 2
+    assert "are not shown" not in page.text
+
+
+def test_a_report_without_extras_has_a_page():
+    rng = np.random.default_rng(0)
+    document = membership_report({"a": rng.normal(size=30)}, np.arange(30) < 15).document
+    text = Page(render(document)).text
+    assert "Loss over diffusion time" not in text
+    assert "AUC beyond the split" not in text
+
+
+def test_saving_reading_and_drawing_again_change_nothing(reports, tmp_path):
+    report = reports["detected"]
+    json_path, html_path = report.save(tmp_path / "new" / "folder")
+    first = html_path.read_text(encoding="utf-8")
+    assert sorted(path.name for path in json_path.parent.iterdir()) == ["report.html", "report.json"]
+    assert Report.load(json_path).document == Report.load(json_path.parent).document == report.document
+    html_path.unlink()
+    assert redraw(json_path.parent) == html_path
+    assert html_path.read_text(encoding="utf-8") == first
+
+
+def test_a_failed_save_leaves_the_old_report(reports, tmp_path):
+    reports["detected"].save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="without NaN"):
+        Report(reports["detected"].document | {"level": float("nan")}).save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, r"cannot read a report at .*No such file"),
+        ("{not json", "is not JSON"),
+        ("[1, 2]", "has schema None"),
+        ('{"schema": "other"}', "has schema 'other', not 'diffaudit.membership'"),
+        ('{"schema": "diffaudit.membership", "schema_version": 2}', "schema version 2 .* update diffaudit_jax"),
+        ('{"schema": "diffaudit.membership"}', "schema version None"),
+        ('{"schema": "diffaudit.membership", "schema_version": 1}', "lacks .*attacks.*: write the report again"),
+    ],
+)
+def test_what_is_not_a_report_is_refused(tmp_path, text, says):
+    if text is not None:
+        (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InputError, match=says):
+        redraw(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_summary_is_an_aligned_table(reports):
+    head, _, *table = reports["too-small"].summary().splitlines()
+    assert head.startswith("Too few records to tell: ")
+    assert len(table) == 3
+    column = table[0].index("AUC")
+    assert all(re.match(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", line[column:]) for line in table[1:])
+    assert all("not resolvable" in line for line in table[1:])
+
+
+def test_notebooks_show_the_table_escaped(reports):
+    page = Page(reports["detected"]._repr_html_())
+    assert page.open == []
+    assert page.tags.count("tr") == 3
+    assert HOSTILE in page.text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "plain", "percentage"),
+    [
+        (0.834, 0.781, 0.871, "0.83 [0.78, 0.87]", "83 % [78, 87]"),
+        (0.05, 0.012, 0.11, "0.05 [0.01, 0.11]", "5.0 % [1.2, 11.0]"),
+        (0.0, 0.0, 0.004, "0.00 [0.00, 0.00]", "0.0 % [0.0, 0.4]"),
+        (1.0, 0.94, 1.0, "1.00 [0.94, 1.00]", "100 % [94, 100]"),
+    ],
+)
+def test_estimates_in_words(value, low, high, plain, percentage):
+    given = {"value": value, "low": low, "high": high}
+    assert estimate(given) == plain
+    assert shares(given).replace("\N{NO-BREAK SPACE}", " ") == percentage
+    assert estimate(None) == shares(None) == "\N{EN DASH}"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("Zhu et al., https://arxiv.org/abs/2302.07801.", "https://arxiv.org/abs/2302.07801"),
+        ("javascript:alert(1)", None),
+        ("http://plain.example", None),
+        ('https://a.example/"onclick="x', "https://a.example/"),
+        (None, None),
+    ],
+)
+def test_links_lead_to_https_only(text, target):
+    assert link(text) == target
+
+
+def test_nested_values_become_dotted_rows():
+    nested = {"a": {"b": [1, 2.5, None], "c": {}}, "d": True, "e": "text"}
+    assert list(flat(nested)) == [("a.b", "[1, 2.5, null]"), ("a.c", "{}"), ("d", "true"), ("e", "text")]

@@ -1,0 +1,141 @@
+"""The verdict: which evidence leads to which level, how often it is wrong, and the words it may not use."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffaudit_jax import metrics
+from diffaudit_jax.report.curves import surest
+from diffaudit_jax.report.limits import limits
+from diffaudit_jax.report.verdict import frequencies, noticeable_auc, shared_level, verdict
+
+COUNTS = {"members": 64, "nonmembers": 1000}
+
+
+def attack(name="a", low=0.4, value=0.55, high=0.7, p_value=0.5, points=((0.1, "yes", 0.9), (0.01, "yes", 0.62))):
+    """The parts of a document's attack that the verdict reads."""
+    auc = {"value": value, "low": low, "high": high}
+    tprs = [t and {"value": t, "low": t - 0.1, "high": t + 0.05} for _, _, t in points]
+    return {
+        "name": name,
+        "auc": auc,
+        "auc_shared": auc,
+        "surest": {"k": 11, "members": 8, "expected": 0.66, "p_value": p_value},
+        "operating_points": [
+            {"target_fpr": fpr, "resolvable": kind, "tpr": tpr, "fpr": fpr, "reason": ""}
+            for (fpr, kind, _), tpr in zip(points, tprs, strict=True)
+        ],
+    }
+
+
+def blind(leaks, advantage_low=0.1):
+    auc = {"value": 0.8, "low": 0.7, "high": 0.9} if leaks else {"value": 0.5, "low": 0.4, "high": 0.6}
+    gain = {"value": 0.2, "low": advantage_low, "high": 0.3}
+    return {"auc": auc, "leaks": leaks, "p_value": 0.002 if leaks else 0.5, "advantage": {"a": gain, "b": gain}}
+
+
+@pytest.mark.parametrize(
+    ("level", "attacks", "baseline", "counts", "says"),
+    [
+        ("detected", [attack(low=0.51)], None, COUNTS, "in 55 of 100 pairs (51 to 70"),
+        ("detected", [attack(), attack("b", low=0.51)], blind(False), COUNTS, "strongest attack, b, ranks"),
+        ("detected", [attack("b", low=0.6), attack("a", low=0.7)], None, COUNTS, "b does too."),
+        ("detected", [attack(p_value=0.02)], None, COUNTS, "of the 11 records it is surest about, 8 are training"),
+        ("not-detected", [attack(p_value=0.03)], None, COUNTS, "AUC of 0.61 would be noticed"),
+        ("not-detected", [attack(p_value=0.02), attack("b")], None, COUNTS, "a weaker leak can easily be missed"),
+        ("not-detected", [attack(value=0.3, high=0.45, low=0.2)], None, COUNTS, "ranks members below non-members"),
+        ("too-small", [attack()], None, {"members": 12, "nonmembers": 12}, "12 members and 12 non-members"),
+        ("split-leaks", [attack(low=0.9)], blind(True), COUNTS, "part of what was found does come from the model"),
+        ("split-leaks", [attack(low=0.9)], blind(True, -0.1), COUNTS, "not shown to come from the model"),
+        ("split-leaks", [attack()], blind(True), {"members": 12, "nonmembers": 12}, "(p = 0.002)"),
+    ],
+)
+def test_evidence_decides_the_level(level, attacks, baseline, counts, says):
+    concluded = verdict(attacks, baseline, counts, 0.95)
+    text = " ".join([concluded["headline"], *concluded["sentences"]])
+    assert concluded["level"] == level
+    assert says in text
+    assert not re.search(r"\b(safe|secure|anonymous|compliant|proves?)\b", text, re.IGNORECASE)
+
+
+def test_without_a_blind_check_the_verdict_says_so():
+    assert "could not be checked" in " ".join(verdict([attack(low=0.6)], None, COUNTS, 0.95)["sentences"])
+    assert "could not be checked" not in " ".join(verdict([attack(low=0.6)], blind(False), COUNTS, 0.95)["sentences"])
+
+
+def test_counts_of_people_restate_the_operating_point():
+    concluded = verdict([attack(low=0.6)], None, COUNTS, 0.95)
+    text = " ".join(concluded["sentences"])
+    assert "of 1,000 people not in the training data about 10 would be wrongly accused" in text
+    assert "of 100 people in it, about 62 would be identified (52 to 67 with 95 % confidence)" in text
+    accusations = " ".join(limits([attack(low=0.6)], concluded, None, False))
+    # 62 of 100 members found; 1 % of 9,900 others accused: 99 of 161 accusations are false.
+    assert "99 of 161 accusations would be false" in accusations
+
+
+@pytest.mark.parametrize(
+    ("points", "target"),
+    [
+        (((0.1, "yes", 0.9), (0.01, "yes", 0.5), (0.001, "weak", 0.2)), 0.01),
+        (((0.1, "yes", 0.9), (0.01, "weak", 0.5), (0.001, "no", None)), 0.1),
+        (((0.1, "yes", 0.9), (0.01, "yes", 0.5), (0.001, "yes", 0.2)), 0.01),
+        (((0.001, "yes", 0.2),), 0.001),
+        (((0.1, "weak", 0.9), (0.01, "no", None)), None),
+    ],
+)
+def test_people_are_counted_only_where_the_sample_resolves(points, target):
+    counted = frequencies(attack(points=points))
+    assert (counted and counted["target_fpr"]) == target
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        (("yes", "yes"), None),
+        (("yes", "weak"), "at 1 % wrongly accused rests on fewer than ten non-members"),
+        (("weak", "no"), "at 1 % wrongly accused cannot be measured at all"),
+        (("no", "no"), "at 10 % and 1 % wrongly accused cannot be measured at all"),
+    ],
+)
+def test_limits_name_what_is_not_resolved(kinds, says):
+    points = tuple((fpr, kind, None) for fpr, kind in zip((0.1, 0.01), kinds, strict=True))
+    one = attack(points=points)
+    text = " ".join(limits([one], verdict([one], None, COUNTS, 0.95), None, False))
+    assert says in text if says else "wrongly accused" not in text
+
+
+def test_the_spread_under_the_null_is_the_exact_one():
+    """All 462 ways to pick 5 members of 11 give the Mann-Whitney AUC its exact standard deviation."""
+    scores = np.arange(11.0)
+    aucs = [
+        metrics.auc(scores, np.isin(np.arange(11), chosen)).value for chosen in itertools.combinations(range(11), 5)
+    ]
+    z = stats.norm.ppf(0.9) + stats.norm.ppf(0.8)
+    assert noticeable_auc(5, 6, 0.2) == pytest.approx(0.5 + z * np.std(aucs), rel=1e-12)
+
+
+def detected(scores, member):
+    """What `verdict` decides on, for one attack."""
+    level = shared_level(0.95, 2)
+    return metrics.auc(scores, member, level=level).low > 0.5 or surest(scores, member)["p_value"] <= 1 - level
+
+
+@pytest.mark.parametrize(("m", "n"), [(10, 10), (64, 64), (20, 300)])
+def test_a_model_that_leaks_nothing_is_rarely_accused(m, n):
+    """P[detected] <= 0.05; the test fails by chance once in 30,000 at exactly that rate."""
+    rng, trials = np.random.default_rng(0), 600
+    member = np.arange(m + n) < m
+    rate = np.mean([detected(rng.normal(size=m + n), member) for _ in range(trials)])
+    assert rate <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / trials)
+
+
+def test_what_is_called_noticeable_is_noticed():
+    """Normal scores shifted to that AUC, sqrt(2) z(AUC), are detected about four times in five."""
+    rng, trials = np.random.default_rng(0), 400
+    member = np.arange(128) < 64
+    shift = np.sqrt(2) * stats.norm.ppf(noticeable_auc(64, 64, 0.025))
+    rate = np.mean([detected(rng.normal(size=128) + shift * member, member) for _ in range(trials)])
+    assert abs(rate - 0.8) < 4 * np.sqrt(0.8 * 0.2 / trials)
