@@ -77,7 +77,9 @@ def _conclude(report: Report, page: object) -> None:
 def _os_error(error: OSError) -> str:
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full,{where or ' a file'} was not written: free some space and give the same command again."
+        return (
+            f"the disk is full,{where or ' a file'} was not written: free some space and give the same command again."
+        )
     return f"{error.strerror or error}{f':{where}' if where else ''}; check the path and its permissions."
 
 

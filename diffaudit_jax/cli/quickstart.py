@@ -21,7 +21,7 @@ class Quickstart:
     """Images to train on."""
     nonmembers: int = 1000
     """Images held out."""
-    steps: int = 600
+    steps: int = 450
     """Training steps; 0 audits the untrained network."""
     times: int = 20
     """Times at which the loss is taken."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from diffaudit_jax.metrics.intervals import Estimate, difference
+from diffaudit_jax.metrics.intervals import Estimate, difference, tail
 from diffaudit_jax.metrics.roc import auc, placements
 from diffaudit_jax.metrics.samples import separate, truth
 from diffaudit_jax.metrics.traces import blind_features
@@ -34,7 +34,7 @@ class BlindBaseline(NamedTuple):
 
     Attributes:
       auc: Area under the ROC curve of the out-of-fold scores; its interval allows for the folds' dependence.
-      leaks: Whether it beats chance: p_value <= 1 - level. On a fair split that happens with probability 1 - level.
+      leaks: Whether it beats chance: p_value <= 1 - level. A fair split does with probability 1 - level at most.
       p_value: One-sided, from permuted labels; at least 1/(num_permutations + 1).
       num_permutations: How many.
       scores: The out-of-fold scores, float64 [n], for `advantage_over_blind`.
@@ -134,8 +134,13 @@ def blind_baseline(
       num_permutations: Permutations; 1/(num_permutations + 1) is the smallest p-value.
 
     Raises:
-      InputError: as `blind_scores`.
+      InputError: as `blind_scores`, or if so few permutations can never reach a p-value of 1 - level.
     """
+    alpha = round(2.0 * tail(level), 12)
+    if 1 / (num_permutations + 1) > alpha:
+        raise InputError(
+            f"num_permutations is {num_permutations}: level {level} needs at least {round(1 / alpha) - 1}."
+        )
     features, labels, fold = _prepare(x, member, seed, folds)
     rng = np.random.default_rng((seed, 1))  # its own stream: the folds do not depend on the number of permutations
     permuted = np.repeat(labels, num_permutations, axis=1)
@@ -146,7 +151,7 @@ def blind_baseline(
     p_value = float(np.mean(areas >= areas[0]))  # the true labelling is one of them and counts
     scores = _out_of_fold(features, labels, fold)[:, 0]
     area = auc(scores, labels[:, 0], level=level, design_effect=DESIGN_EFFECT)
-    return BlindBaseline(area, p_value <= 1.0 - level, p_value, num_permutations, scores)
+    return BlindBaseline(area, p_value <= alpha, p_value, num_permutations, scores)
 
 
 def advantage_over_blind(scores: ArrayLike, blind: ArrayLike, member: ArrayLike, *, level: float = 0.95) -> Estimate:

@@ -34,7 +34,8 @@ def processing_traces(x: np.ndarray) -> np.ndarray:
 
     def summaries(maps: np.ndarray) -> list[np.ndarray]:
         size = np.abs(maps).reshape(len(x), -1)
-        return [size.mean(axis=1), np.sqrt((size**2).mean(axis=1)), size.max(axis=1), (size == 0).mean(axis=1)]
+        flat = (size < 0.5).mean(axis=1)  # below half a step: zero, up to rounding
+        return [size.mean(axis=1), np.sqrt((size**2).mean(axis=1)), size.max(axis=1), flat]
 
     columns = summaries(values)
     for axis in range(1, min(x.ndim, 3)):

@@ -30,9 +30,7 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
         return
     changed = differences(read_config(directory), config)
     if changed:
-        raise InputError(
-            f"{directory} holds another run ({', '.join(changed[:3])}): train into another directory."
-        )
+        raise InputError(f"{directory} holds another run ({', '.join(changed[:3])}): train into another directory.")
 
 
 def read_config(directory: Path) -> dict[str, Any]:
