@@ -4,6 +4,7 @@ python -m benchmarks.throughput                   # everything; saves benchmarks
 python -m benchmarks.throughput --layers-only     # only the layers, ours against the naive ones
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,11 +71,9 @@ def measure_layers(options: Options) -> dict[str, dict[str, float]]:
     rows = {}
     for name, modules in pairs.items():
         for kind in ("forward", "gradient"):
-            rows[f"{name}, {kind}"] = _versus(*(_layer(module, x, kind) for module in modules), options.repeats)
-    rows["upsampling, forward"] = _versus(
-        *(_on(jax.jit(jax.vmap(lambda x, f=f: 2 * f(x))), x) for f in (naive.upsample, layers.upsample)),
-        options.repeats,
-    )
+            rows[f"{name}, {kind}"] = _versus([_layer(module, x, kind) for module in modules], options.repeats)
+    doubled = [_on(jax.jit(jax.vmap(lambda x, f=f: 2 * f(x))), x) for f in (naive.upsample, layers.upsample)]
+    rows["upsampling, forward"] = _versus(doubled, options.repeats)
     return rows
 
 
@@ -153,7 +152,7 @@ def _layer(module: nn.Module, x: jax.Array, kind: str):
     def forward(params, x):
         return jax.vmap(lambda one: module.apply(params, one))(x)
 
-    gradient = jax.grad(lambda params, x: (forward(params, x) ** 2).sum(), argnums=(0, 1))
+    gradient = jax.grad(lambda params, x: jnp.square(jnp.asarray(forward(params, x))).sum(), argnums=(0, 1))
     return _on(jax.jit(forward if kind == "forward" else gradient), params, x)
 
 
@@ -161,8 +160,8 @@ def _on(function, *arguments):
     return lambda: function(*arguments)
 
 
-def _versus(before, after, repeats: int) -> dict[str, float]:
-    seconds = timing.by_turns({"naive": before, "ours": after}, repeats)
+def _versus(pair: list[Callable], repeats: int) -> dict[str, float]:
+    seconds = timing.by_turns(dict(zip(("naive", "ours"), pair, strict=True)), repeats)
     naive_ms, ours_ms = 1e3 * seconds["naive"], 1e3 * seconds["ours"]
     return {"naive_ms": round(naive_ms, 3), "ours_ms": round(ours_ms, 3), "ratio": round(naive_ms / ours_ms, 2)}
 

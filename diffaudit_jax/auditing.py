@@ -170,7 +170,8 @@ def _open(directory: Path, prints: Mapping[str, str]) -> Path:
 
 def _write_block(directory: Path, index: Int[np.ndarray, " m"], leaves: list[np.ndarray]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, index=index, **{f"leaf{i}": leaf for i, leaf in enumerate(leaves)})
+    arrays: dict[str, Any] = {f"leaf{i}": leaf for i, leaf in enumerate(leaves)}
+    np.savez(buffer, index=index, **arrays)
     write_atomic(directory / f"block-{index[0]:09d}-{len(index)}.npz", buffer.getvalue())
 
 

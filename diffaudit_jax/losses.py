@@ -68,8 +68,9 @@ def vlb_term(process: Process, x0: Example, x0_hat: Example, xt: Example, t: Tim
     """Returns the bound's term at t, in bits per dimension: the middle KL, or the decoder at the first step."""
     q = posterior(process, process.before(t), t)
     mean, mean_hat = q.c0 * x0 + q.ct * xt, q.c0 * x0_hat + q.ct * xt
-    small = jnp.log(jnp.where(process.step(t) > 1, q.var, 1.0))
-    middle = 0.5 * (-1.0 + log_var - small + jnp.exp(small - log_var) + (mean - mean_hat) ** 2 * jnp.exp(-log_var))
+    # ln(s^2/beta~). expm1, not exp - 1: late terms are 1e-6 and less, where the difference has no digits left.
+    ratio = log_var - jnp.log(jnp.where(process.step(t) > 1, q.var, 1.0))
+    middle = 0.5 * (ratio + jnp.expm1(-ratio) + (mean - mean_hat) ** 2 * jnp.exp(-log_var))
     first = -decoder_log_prob(x0, mean_hat, log_var)
     return jnp.mean(jnp.where(process.step(t) > 1, middle, first)) / _LN2
 

@@ -61,7 +61,7 @@ class Process:
 
     def before(self, t: Time) -> Time:
         """Returns the time one step earlier on a discrete schedule, 0 at the first."""
-        return (self.step(t) - 1) / self._steps
+        return _time(self.step(t) - 1, self._steps)
 
     def times(self, num: int | None = None) -> Float[np.ndarray, " times"]:
         """Returns times of a discrete schedule, increasing and ending at 1: all T, or `num` of them evenly strided.
@@ -136,7 +136,8 @@ def discrete(beta: Float[np.ndarray, " steps"], config: Mapping[str, Any]) -> Pr
     """
     beta = np.asarray(beta, np.float64)
     if beta.ndim != 1 or not beta.size or not ((beta > 0) & (beta < 1)).all():
-        raise InputError(f"a schedule needs betas inside (0, 1), got {beta.min():.3g} to {beta.max():.3g}.")
+        shown = f"{beta.min():.3g} to {beta.max():.3g} of shape {beta.shape}" if beta.size else "none"
+        raise InputError(f"a schedule needs a row of betas inside (0, 1), got {shown}.")
     num_steps = len(beta)
     log_abar = np.concatenate([[0.0], np.cumsum(np.log1p(-beta))])
     alpha_table = np.exp(log_abar / 2).astype(np.float32)
@@ -157,7 +158,7 @@ def discrete(beta: Float[np.ndarray, " steps"], config: Mapping[str, Any]) -> Pr
 
     def time_at(noise_level: Time) -> Time:
         nearest = jnp.argmin(jnp.abs(jnp.asarray(log_level) - jnp.log(noise_level)))
-        return (nearest + 1) / num_steps
+        return _time(nearest + 1, num_steps)
 
     return Process(
         alpha=lambda t: jnp.asarray(alpha_table)[index(t)],
@@ -228,6 +229,11 @@ def from_config(config: Mapping[str, Any]) -> Process:
     """
     arguments = dict(config)
     return SCHEDULES[known("schedule", arguments.pop("name"), SCHEDULES)](**arguments)
+
+
+def _time(step: Int[Array, ""], num_steps: int) -> Time:
+    # A table, because XLA divides by a constant through its reciprocal: i/T would be a rounding off `Process.times`.
+    return jnp.asarray(np.arange(num_steps + 1) / num_steps, jnp.float32)[step]
 
 
 def _check_steps(num_steps: int) -> None:

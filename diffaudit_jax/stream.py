@@ -38,6 +38,11 @@ class Stream:
     Padding rows repeat a real query and are dropped; block k + 1 is dispatched before block k is fetched, so at most
     two blocks live on the devices. Compiled once: further calls with the same shapes reuse the program.
 
+    Attributes:
+      mesh: The devices.
+      block: Queries per dispatch, a multiple of their number.
+      num_compiles: Programs compiled so far; 1 whatever the number of queries.
+
     Args:
       fn: Pure function of one query. Its `key` is already folded with the query's row.
       mesh: One-axis mesh; default all local devices.
@@ -53,7 +58,10 @@ class Stream:
         self.mesh = local_mesh() if mesh is None else mesh
         self.block = -(-block // self.mesh.size) * self.mesh.size
 
+        self.num_compiles = 0
+
         def shard(shared: Any, key: Key, queries: Query) -> Features:
+            self.num_compiles += 1  # runs when traced, never when called
             # Cast to varying: a gradient taken inside shard_map with respect to replicated arrays would be summed
             # over devices, and each query's own gradient lost.
             shared, key = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, _AXIS, to="varying"), (shared, key))
@@ -85,11 +93,6 @@ class Stream:
             pending = start, stop, dispatched
         if pending is not None:
             yield _fetch(*pending)
-
-    @property
-    def num_compiles(self) -> int:
-        """How many programs have been compiled for this stream; 1 whatever the number of queries."""
-        return self._run._cache_size()
 
 
 def stream(

@@ -23,6 +23,7 @@ from diffaudit_jax.process import VARIANCES, Variance
 from diffaudit_jax.types import Example, InputError, Key, Query, Time, known
 
 Loss = Literal["eps", "x0", "vlb"]
+LOSSES: tuple[Loss, ...] = ("eps", "x0", "vlb")
 Statistic = Literal["sum", "mean", "median", "min", "max"]
 By = Literal["time", "value"]
 STATISTICS = {"sum": np.sum, "mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
@@ -123,7 +124,7 @@ def score(
       InputError: if the truncation keeps nothing, or a name is unknown.
     """
     grid = _grid(times)
-    known("loss", loss, Losses._fields)
+    known("loss", loss, LOSSES)
     known("statistic", statistic, STATISTICS)
     known("truncation", by, ("time", "value"))
     keep = np.ones(len(grid), bool) if truncate is None or by == "value" else grid <= np.float32(truncate)

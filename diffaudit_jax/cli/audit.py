@@ -12,10 +12,9 @@ import tyro
 
 from diffaudit_jax import attacks, data, training
 from diffaudit_jax.attack import Attack, Score, Spec
-from diffaudit_jax.attacks.trajectory import Loss
+from diffaudit_jax.attacks.trajectory import LOSSES, Loss
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.losses import Losses
 from diffaudit_jax.report import Report, Trajectory, membership_report
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError, Query, known, write_atomic
@@ -112,7 +111,7 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
         member,
         images=queries.x,
         trajectory=Trajectory(
-            times, {loss: attacks.trajectory.average(seen.features, loss) for loss in Losses._fields}
+            times, {loss: attacks.trajectory.average(seen.features, loss) for loss in LOSSES}
         ),
         attacks={name: _spec(attack.spec, options, ATTACKS[name]) for name in options.attack},
         provenance=provenance(run, attack, queries, key, options),
@@ -197,7 +196,7 @@ def _spec(spec: Spec, options: Audit, loss: str) -> dict[str, Any]:
     }
 
 
-def _save_scores(path: Path, member: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
+def _save_scores(path: Path, member: np.ndarray, scores: Mapping[str, Any]) -> None:
     """Keeps the scores beside the report, in the layout that `diffaudit report --scores` reads."""
     buffer = io.BytesIO()
     np.savez(buffer, member=member, **scores)

@@ -7,7 +7,7 @@
 With a learned variance the second half of the output channels is v in [-1, 1], and u = (v + 1)/2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,7 +117,7 @@ def unet(
     return Model(module, tuple(shape), predicts, learn_sigma, num_classes, record)
 
 
-MODELS = {"unet": unet}
+MODELS: Mapping[str, Callable[..., Model]] = {"unet": unet}
 
 
 def from_config(config: Mapping[str, Any]) -> Model:
@@ -126,7 +126,7 @@ def from_config(config: Mapping[str, Any]) -> Model:
     Raises:
       InputError: if the name is none of `MODELS`.
     """
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     return MODELS[known("model", arguments.pop("name"), MODELS)](**arguments)
 
 

@@ -70,7 +70,10 @@ class Checkpoints:
     def __init__(self, directory: Path, *, keep: int = 2):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
         self.directory = directory
-        self._manager = ocp.CheckpointManager((directory / "checkpoints").absolute(), options=options)
+        # Without the handler a fresh process cannot read the metadata of what another one saved.
+        self._manager = ocp.CheckpointManager(
+            (directory / "checkpoints").absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def save(self, state: TrainState) -> None:
         """Saves a state under its step."""

@@ -112,6 +112,7 @@ def example_loss(
         if recipe.flip:
             x0 = jnp.where(jax.random.bernoulli(key_flip), x0[:, ::-1], x0)
         if null_label is not None:
+            assert label is not None
             label = jnp.where(jax.random.bernoulli(key_label, recipe.label_dropout), null_label, label)
         t = jax.random.randint(key_time, (), 1, len(process.times()) + 1) / len(process.times())
         eps = jax.random.normal(key_noise, x0.shape)
