@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffaudit_jax import metrics
+from diffaudit_jax.report import figures
 from diffaudit_jax.report.curves import histogram, surest, thinned
 
 
@@ -94,3 +95,9 @@ def test_the_top_finds_a_memorised_few_that_the_average_hides():
     assert (top["k"], top["expected"]) == (20, 10.0)
     assert top["members"] >= 15
     assert top["p_value"] < 0.025
+
+
+def test_losses_whose_auc_agrees_at_every_time_are_drawn_once():
+    one, near, other = {"auc": [0.5, 0.9]}, {"auc": [0.5, 0.902]}, {"auc": [0.5, 0.8]}
+    drawn = figures._told_apart({"eps": one, "other": other, "x0": near})
+    assert drawn == {"eps, x0": one, "other": other}
