@@ -107,7 +107,7 @@ def diffusion_target(
       network: The network they belong to.
       process: Its noising process.
       shape: Shape of one example.
-      config: JSON describing architecture and process, part of the audit's fingerprint.
+      config: Further JSON, such as the architecture; with the process, part of the audit's fingerprint.
       sample_steps: Network calls per sample, at most the schedule's steps.
     """
     times = grid(process, min(sample_steps, len(process.times())))
@@ -115,7 +115,8 @@ def diffusion_target(
     def sample(params: Params, key: Key, cond: Any = None) -> Example:
         return ddim(key, process, lambda xt, t: network.apply(params, xt, t, cond), shape, times)
 
-    return Target(params, tuple(shape), sample, process, network, dict(config or {}))
+    described = {"process": dict(process.config), "sample_steps": sample_steps, **(config or {})}
+    return Target(params, tuple(shape), sample, process, network, described)
 
 
 def _diffusion(target: Target, access: str) -> tuple[Process, Network]:

@@ -37,13 +37,13 @@ class Audit:
     attack: tuple[str, ...] = tuple(ATTACKS)
     """Attacks, of eps-loss, x0-loss, vlb-loss; they share one pass."""
     queries: int | None = None
-    """Ask only this many queries, drawn at random with members and non-members in proportion; all if not given."""
+    """Ask about only this many images, drawn at random, members and non-members in proportion; all if not given."""
     members: str | None = None
     """Images the model was trained on, instead of the run's own split: a path or name as in `diffaudit train`."""
     nonmembers: str | None = None
     """Images of the same kind that it was not trained on; given together with --members."""
     duplicates: Literal["refuse", "drop"] = "refuse"
-    """What to do about images that are on both sides."""
+    """What to do about images that are on both sides: refuse them, or keep them as members only."""
 
     times: int = 50
     """Times at which the loss is taken, evenly strided over the schedule."""
@@ -52,15 +52,15 @@ class Audit:
     statistic: Literal["sum", "mean", "median", "min", "max"] = "mean"
     """How the losses over time are joined."""
     truncate: float | None = 0.3
-    """Keep times up to this, in (0, 1] (--by time), or drop this share of the largest losses (--by value). Published
-    attacks look at a tenth to a third of the schedule, where an image is still recognisable."""
+    """Keep times up to this, in (0, 1] (--by time), or drop this share of the largest losses (--by value).
+    Published attacks look at a tenth to a third of the schedule, where an image is still recognisable."""
     by: Literal["time", "value"] = "time"
     """What the truncation goes by."""
     clip: bool = True
     """Clip estimates of the clean image to the range of images, as published evaluations do."""
 
     block: int = 64
-    """Queries per dispatch, over all devices."""
+    """Images per dispatch, over all devices; more is faster and takes more memory."""
     devices: int | None = None
     """Local devices to use; all if not given."""
     show_images: int = 0
@@ -71,12 +71,26 @@ class Audit:
 
 def run_audit(options: Audit) -> Report:
     """Runs the command; returns the report it saved."""
-    for name in options.attack:
-        known("attack", name, ATTACKS)
-    if not options.attack:
-        raise InputError(f"no attack is named: give --attack some of {', '.join(ATTACKS)}.")
+    check(options)
     run = training.load_run(options.run)
     return audit_run(run, asked(options, _split(options, run)), options)
+
+
+def check(options: Audit) -> None:
+    """Refuses what can be seen to be wrong before a network is trained or asked.
+
+    Raises:
+      InputError: if no or an unknown attack is named, a count is too small, or the directory holds another report.
+    """
+    if not options.attack:
+        raise InputError(f"no attack is named: give --attack some of {', '.join(ATTACKS)}.")
+    for name in options.attack:
+        known("attack", name, ATTACKS)
+    for flag, value, least in (("times", options.times, 1), ("show-images", options.show_images, 0)):
+        if value < least:
+            raise InputError(f"--{flag} must be at least {least}, got {value}.")
+    if (options.out / "report.json").exists() and not (options.out / "observations").exists():
+        raise InputError(f"{options.out} holds a report of something else: use another --out.")
 
 
 def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
@@ -89,9 +103,8 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
     """
     times = run.process.times(options.times)
     attack = _attack(options, times, run.model.learn_sigma)
-    queries, member = split.queries, split.member
-    if run.model.num_classes is None:
-        queries = queries._replace(cond=None)
+    rules = {name: _score(options, times, ATTACKS[name]) for name in options.attack}
+    queries, member = _queries(split, run.model.num_classes), split.member
     key = jax.random.fold_in(jax.random.key(options.seed), 2)
     with stage("auditing") as show:
         seen = audit(
@@ -104,15 +117,13 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
             out=options.out / "observations",
             progress=show,
         )
-    scores = {name: _score(options, times, ATTACKS[name])(seen.features) for name in options.attack}
+    scores = {name: rule(seen.features) for name, rule in rules.items()}
     _save_scores(options.out / "scores.npz", member, scores)
     report = membership_report(
         scores,
         member,
         images=queries.x,
-        trajectory=Trajectory(
-            times, {loss: attacks.trajectory.average(seen.features, loss) for loss in LOSSES}
-        ),
+        trajectory=Trajectory(times, {loss: attacks.trajectory.average(seen.features, loss) for loss in LOSSES}),
         attacks={name: _spec(attack.spec, options, ATTACKS[name]) for name in options.attack},
         provenance=provenance(run, attack, queries, key, options),
         show_images=options.show_images,
@@ -165,6 +176,21 @@ def _split(options: Audit, run: training.Run) -> data.Split:
     if "split" not in run.config:
         raise InputError(f"{options.run} records no split: give --members and --nonmembers.")
     return data.from_record(run.config["split"], _pool(run.config["data"], run.config.get("groups")))
+
+
+def _queries(split: data.Split, num_classes: int | None) -> Query:
+    """Returns what is asked, with labels if the model takes them."""
+    queries = split.queries
+    if num_classes is None:
+        return queries._replace(cond=None)
+    if queries.cond is None:
+        raise InputError("the model is conditioned on labels and these images have none: give images with labels.")
+    if queries.cond.max() >= num_classes:
+        raise InputError(
+            f"label {queries.cond.max()} is beyond the {num_classes} classes that the model was trained on: "
+            f"give images of these classes."
+        )
+    return queries
 
 
 def _pool(source: str, groups: str | None = None) -> data.Pool:

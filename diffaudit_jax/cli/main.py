@@ -3,19 +3,24 @@
 import errno
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
+import jax
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.report import Report
-from diffaudit_jax.types import InputError
+from diffaudit_jax.report.page import estimate, shares
+from diffaudit_jax.types import InputError, known
 
 Command = (
     Annotated[Quickstart, tyro.conf.subcommand("quickstart")]
@@ -23,6 +28,8 @@ Command = (
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
+NAMES = ("quickstart", "train", "audit", "report")
+SEEDS = 2**32
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,47 +38,67 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: Words of the command line; default those of the process.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every save
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every save, and every error that it raises
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say(f"note: {message}")
+        try:
+            _run(_parse(sys.argv[1:] if arguments is None else list(arguments)))
+        except InputError as error:
+            _fail(str(error))
+        except OSError as error:
+            _fail(_os_error(error))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            _fail(
+                "the device is out of memory: train with a smaller --batch or --channels, audit with a smaller --block."
+            )
+        except KeyboardInterrupt:
+            _say("stopped; the same command goes on from here.")
+            raise SystemExit(130) from None
+
+
+def _parse(words: list[str]) -> Quickstart | Train | Audit | DrawReport:
+    if words and not words[0].startswith("-"):
+        known("command", words[0], NAMES)
     command = tyro.cli(
         Command,
         prog="diffaudit",
         description="Measures what a diffusion model reveals about its training data.",
-        args=arguments,
+        args=words,
     )
-    try:
-        _run(command)
-    except InputError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(_os_error(error))
-    except KeyboardInterrupt:
-        print("\ndiffaudit: stopped; the same command goes on from here.", file=sys.stderr)
-        raise SystemExit(130) from None
+    if not 0 <= command.seed < SEEDS:
+        raise InputError(f"--seed must be from 0 to {SEEDS - 1}, got {command.seed}.")
+    return command
 
 
 def _run(command: Quickstart | Train | Audit | DrawReport) -> None:
     if isinstance(command, Quickstart):
         _conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
-        train(command)
-        print(f"trained {command.steps} steps into {command.out}; next: diffaudit audit {command.out} --out DIR")
+        run, _ = train(command)
+        print(f"trained {int(run.state.step)} steps into {command.out}; next: diffaudit audit {command.out} --out DIR")
     elif isinstance(command, Audit):
         _conclude(run_audit(command), command.out / "report.html")
     else:
         _conclude(*run_report(command))
 
 
-def _conclude(report: Report, page: object) -> None:
+def _conclude(report: Report, page: Path) -> None:
     """Prints the verdict, the small table and the report's path."""
     verdict = report.document["verdict"]
-    head, *body = report.rows()
-    table = Table(*head, box=None, pad_edge=False, header_style="bold")
-    for row in body:
-        table.add_row(*row)
+    table = Table("attack", "AUC", "TPR at 1 % FPR", box=None, pad_edge=False, header_style="bold")
+    for attack in report.document["attacks"]:
+        # As text: a report may come from anyone, and rich would read markup in its names.
+        table.add_row(Text(attack["name"]), estimate(attack["auc"]), _tpr_at_one_percent(attack))
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(f"\n[bold]{verdict['label']}[/bold]: {verdict['headline']}\n", highlight=False)
-    console.print(table)
-    print(f"\nreport: {page}")
+    console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
+    print(f"report: {page}")
+
+
+def _tpr_at_one_percent(attack: dict[str, Any]) -> str:
+    point = next(point for point in attack["operating_points"] if point["target_fpr"] == 0.01)
+    return shares(point["tpr"]) if point["tpr"] else "too few non-members to say"
 
 
 def _os_error(error: OSError) -> str:
@@ -80,9 +107,15 @@ def _os_error(error: OSError) -> str:
         return (
             f"the disk is full,{where or ' a file'} was not written: free some space and give the same command again."
         )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{where.lstrip()} cannot be a directory, for a file is in the way: name another path."
     return f"{error.strerror or error}{f':{where}' if where else ''}; check the path and its permissions."
 
 
 def _fail(message: str) -> None:
-    print(f"diffaudit: {message}", file=sys.stderr)
+    _say(message)
     raise SystemExit(2)
+
+
+def _say(message: str) -> None:
+    print(f"diffaudit: {message}", file=sys.stderr)

@@ -2,40 +2,48 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+CALLS_OF_SPEED = 20
 
 
 class Stage:
-    """Reports how far a stage is; called with (done, total, note)."""
+    """Reports how far a stage is; called with (done, total, note).
+
+    Args:
+      name: What is being done.
+      bar: Bar on a terminal, None to print lines.
+    """
 
     def __init__(self, name: str, bar: Progress | None):
-        self.name, self._bar, self._task = name, bar, None
-        self._started = self._printed = time.monotonic()
-        self._first: int | None = None
+        self.name, self._bar, self._printed = name, bar, time.monotonic()
+        # The bar moves from the start: the first call comes only after compilation.
+        self._task = None if bar is None else bar.add_task(name, total=None, left="", note="")
+        self._recent: deque[tuple[float, int]] = deque(maxlen=CALLS_OF_SPEED)
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Shows that `done` of `total` are done."""
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task(self.name, total=total, note=note)
-            self._bar.update(self._task, completed=done, total=total, note=note)
-            return
         now = time.monotonic()
-        # What a resumed stage found done says nothing about speed.
-        if self._first is None:
-            self._first, self._started = done, now
-        if done < total and now - self._printed < SECONDS_BETWEEN_LINES:
-            return
-        self._printed = now
-        speed = (done - self._first) / max(now - self._started, 1e-9)
-        left = f", {clock((total - done) / speed)} left" if speed > 0 and done < total else ""
-        print(f"{self.name}: {done}/{total}{left}{f', {note}' if note else ''}", file=sys.stderr, flush=True)
+        self._recent.append((now, done))
+        left = self._left(total)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, left=left, note=note)
+        elif done == total or now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
+            print(", ".join(filter(None, (f"{self.name}: {done}/{total}", left, note))), file=sys.stderr, flush=True)
+
+    def _left(self, total: int) -> str:
+        # Only recent calls count: compilation, and what a resumed stage found done, say nothing about speed.
+        (first, begun), (now, done) = self._recent[0], self._recent[-1]
+        if done in (begun, total):
+            return ""
+        return f"{clock((total - done) * (now - first) / (done - begun))} left"
 
 
 @contextmanager
@@ -53,10 +61,8 @@ def stage(name: str) -> Iterator[Stage]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("elapsed"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as bar:

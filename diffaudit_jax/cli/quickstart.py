@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffaudit_jax.cli.audit import Audit, audit_run
+from diffaudit_jax.cli.audit import Audit, audit_run, check
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.report import Report
 
@@ -21,7 +21,7 @@ class Quickstart:
     """Images to train on."""
     nonmembers: int = 1000
     """Images held out."""
-    steps: int = 450
+    steps: int = 600
     """Training steps; 0 audits the untrained network."""
     times: int = 20
     """Times at which the loss is taken."""
@@ -33,6 +33,10 @@ class Quickstart:
 
 def run_quickstart(options: Quickstart) -> Report:
     """Runs the command; returns the report it saved."""
+    audit = Audit(
+        options.out / "run", options.out, times=options.times, show_images=options.show_images, seed=options.seed
+    )
+    check(audit)
     run, split = train(
         Train(
             data="fashion-mnist-2k",
@@ -43,5 +47,4 @@ def run_quickstart(options: Quickstart) -> Report:
             seed=options.seed,
         )
     )
-    audit = Audit(options.out / "run", options.out, times=options.times, show_images=options.show_images)
     return audit_run(run, split, audit)

