@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from diffaudit_jax.types import InputError, Key, Query
 
@@ -82,6 +82,8 @@ class Stream:
           queries: Query set with a leading axis n on every field, on the host.
         """
         n = len(queries.row)
+        # Once, to every device: parameters may come from a checkpoint that was restored to one of them.
+        shared, key = jax.device_put((shared, key), NamedSharding(self.mesh, PartitionSpec()))
         pending: tuple[int, int, Features] | None = None
         for start in range(0, n, self.block):
             stop = min(start + self.block, n)

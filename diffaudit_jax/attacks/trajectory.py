@@ -127,10 +127,16 @@ def score(
     known("loss", loss, LOSSES)
     known("statistic", statistic, STATISTICS)
     known("truncation", by, ("time", "value"))
+    if truncate is not None and not 0 <= truncate <= 1:
+        raise InputError(f"truncate is a time or a share, from 0 to 1, got {truncate}; step i of T is (i + 1)/T.")
     keep = np.ones(len(grid), bool) if truncate is None or by == "value" else grid <= np.float32(truncate)
-    dropped = 0 if truncate is None or by == "time" else int(truncate * len(grid))
+    # 0.29 x 100 is 28.999999999999996: a share of whole losses is not to lose one to that.
+    dropped = 0 if truncate is None or by == "time" else int(truncate * len(grid) + 1e-9)
     if not keep.any() or not 0 <= dropped < len(grid):
-        raise InputError(f"{truncate=} by {by} keeps none of the {len(grid)} times from {grid.min():.4g} on.")
+        raise InputError(
+            f"{truncate=} by {by} keeps none of the {len(grid)} times from {grid.min():.4g} on: "
+            f"truncate less, or take more times."
+        )
 
     def rule(features: Losses) -> Float[np.ndarray, " n"]:
         kept = average(features, loss)[:, keep]

@@ -15,6 +15,7 @@ from diffaudit_jax.attack import Attack, Score, Spec
 from diffaudit_jax.attacks.trajectory import LOSSES, Loss
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.metrics.membership import FEWEST
 from diffaudit_jax.report import Report, Trajectory, membership_report
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError, Query, known, write_atomic
@@ -93,6 +94,15 @@ def check(options: Audit) -> None:
         raise InputError(f"{options.out} holds a report of something else: use another --out.")
 
 
+def check_sizes(members: int, nonmembers: int) -> None:
+    """Refuses sides that are too small for statistics, before a network is trained or asked."""
+    if min(members, nonmembers) < FEWEST:
+        raise InputError(
+            f"{members} members and {nonmembers} non-members are too few for statistics: "
+            f"ask about at least {FEWEST} of each."
+        )
+
+
 def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
     """Audits a run on a split and saves the report.
 
@@ -101,6 +111,7 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
       split: Who is a member.
       options: Attacks, their settings and where to write.
     """
+    check_sizes(len(split.members), len(split.nonmembers))
     times = run.process.times(options.times)
     attack = _attack(options, times, run.model.learn_sigma)
     rules = {name: _score(options, times, ATTACKS[name]) for name in options.attack}

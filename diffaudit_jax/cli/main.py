@@ -98,7 +98,7 @@ def _conclude(report: Report, page: Path) -> None:
 
 def _tpr_at_one_percent(attack: dict[str, Any]) -> str:
     point = next(point for point in attack["operating_points"] if point["target_fpr"] == 0.01)
-    return shares(point["tpr"]) if point["tpr"] else "too few non-members to say"
+    return shares(point["tpr"]) if point["tpr"] else "needs 100 non-members"
 
 
 def _os_error(error: OSError) -> str:

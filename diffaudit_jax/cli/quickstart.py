@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffaudit_jax.cli.audit import Audit, audit_run, check
+from diffaudit_jax.cli.audit import Audit, audit_run, check, check_sizes
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.report import Report
 
@@ -37,6 +37,7 @@ def run_quickstart(options: Quickstart) -> Report:
         options.out / "run", options.out, times=options.times, show_images=options.show_images, seed=options.seed
     )
     check(audit)
+    check_sizes(options.members, options.nonmembers)
     run, split = train(
         Train(
             data="fashion-mnist-2k",

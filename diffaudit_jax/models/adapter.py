@@ -94,8 +94,10 @@ def unet(
             f"images of {height}x{width} do not divide into cells of {cell} (patch {patch}, {len(mults)} levels): "
             f"use a smaller patch or fewer levels."
         )
-    if head_channels and any(channels * mult % head_channels for mult in mults):
+    if head_channels is not None and (head_channels < 1 or any(channels * mult % head_channels for mult in mults)):
         raise InputError(f"{head_channels=} must divide every width {[channels * mult for mult in mults]}.")
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be in [0, 1), got {dropout}.")
     module = UNet(
         channels=channels,
         mults=tuple(mults),

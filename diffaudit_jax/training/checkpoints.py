@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from diffaudit_jax.training.state import TrainState
@@ -101,7 +103,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def restore(self, like: TrainState) -> TrainState:
-        """Returns the newest state, on the first device.
+        """Returns the newest state.
 
         Args:
           like: A state of the run's own architecture, concrete or abstract; only shapes and types are used.
@@ -118,12 +120,9 @@ class Checkpoints:
         try:
             stored = self._manager.item_metadata(step)
             self._compare(stored, like, where)
-            device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            abstract = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-                jax.eval_shape(_storable, like),
-            )
-            restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            # By way of the host, so that the arrays are bound to no device, just as new ones are.
+            host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), jax.eval_shape(_storable, like))
+            restored = jax.tree.map(jnp.asarray, self._manager.restore(step, args=ocp.args.StandardRestore(host)))
         except InputError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
