@@ -4,6 +4,7 @@ python -m benchmarks.throughput                   # everything; saves benchmarks
 python -m benchmarks.throughput --layers-only     # only the layers, ours against the naive ones
 """
 
+import importlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,13 +20,13 @@ import tyro
 from benchmarks import naive, timing
 from diffaudit_jax import attacks, models, process
 from diffaudit_jax.access import diffusion_target
-from diffaudit_jax.attack import Attack
-from diffaudit_jax.auditing import audit
-from diffaudit_jax.models import layers, unet
+from diffaudit_jax.models import layers
+from diffaudit_jax.stream import Stream
 from diffaudit_jax.training.state import Data, Recipe, example_loss, init_state, make_step
-from diffaudit_jax.types import Query
+from diffaudit_jax.types import Query, to_signed
 
 SIDE, CHANNELS = 32, 3
+UNET = importlib.import_module("diffaudit_jax.models.unet")  # the package exports a function of the same name
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,19 @@ def _network(options: Options, schedule: process.Process) -> dict[str, Any]:
     forward = jax.vmap(lambda params, x, t: network.apply(params, x, t).eps, (None, 0, 0))
     step = make_step(example_loss(network, schedule, recipe, None, False), recipe)
     run_forward, run_step = jax.jit(forward), jax.jit(step)
-    attack: Attack = attacks.loss_trajectory(schedule.times(options.times))
-    target = replace(diffusion_target(state.params, network, schedule, shape), config={})
-    queries = Query(images, None, np.arange(options.images))
+    attack = attacks.loss_trajectory(schedule.times(options.times))
+    target = diffusion_target(state.params, network, schedule, shape)
+
+    def observe(shared, key, query):
+        access = attack.grant(replace(target, params=shared[0]))
+        return attack.observe(access, shared[1], key, query._replace(x=to_signed(query.x)))
+
+    audit = Stream(observe, block=options.batch)
+
+    def trajectory():
+        queries = Query(images, None, np.arange(options.images))
+        return [features.eps.mean() for _, _, features in audit((state.params, attack.evidence), key, queries)]
+
     return {
         "parameters": models.count_params(state.params),
         "functions": {
@@ -131,7 +142,7 @@ def _network(options: Options, schedule: process.Process) -> dict[str, Any]:
             "train": lambda: run_step(state, data),
         },
         "flops": {"forward": timing.flops(forward, state.params, x, t), "train": timing.flops(step, state, data)},
-        "trajectory": lambda: audit(attack, target, queries, key=key, block=options.batch).scores,
+        "trajectory": trajectory,
     }
 
 
@@ -139,9 +150,9 @@ def _network(options: Options, schedule: process.Process) -> dict[str, Any]:
 def _naive_layers():
     """Stands the naive layers in for ours while a network is built and traced."""
     with (
-        mock.patch.object(unet, "GroupNorm", naive.GroupNorm),
-        mock.patch.object(unet, "Attention", naive.Attention),
-        mock.patch.object(unet, "upsample", naive.upsample),
+        mock.patch.object(UNET, "GroupNorm", naive.GroupNorm),
+        mock.patch.object(UNET, "Attention", naive.Attention),
+        mock.patch.object(UNET, "upsample", naive.upsample),
     ):
         yield
 

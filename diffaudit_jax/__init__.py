@@ -6,7 +6,7 @@ Values in, values out, explicit keys, no global state:
     split  = da.data.split(key, pool, members=64, nonmembers=1000)
     run    = da.training.fit(key, model, process, split.members)
     seen   = da.audit(attack, run.target, split.queries, key=key)
-    report = da.membership_report(seen.scores, split.member)
+    report = da.membership_report(seen.scores, split.member, images=split.queries.x)
 """
 
 from diffaudit_jax import access as access

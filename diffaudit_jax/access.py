@@ -26,6 +26,7 @@ class Target:
       process: Its noising process; None for models without one (a GAN).
       network: Its network; None where only samples can be had.
       config: JSON that tells this target from others of the same parameters (architecture, schedule).
+      num_classes: Classes of a conditional model, else None.
     """
 
     params: Params
@@ -34,6 +35,7 @@ class Target:
     process: Process | None = None
     network: Network | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    num_classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def diffusion_target(
     shape: tuple[int, ...],
     *,
     config: Mapping[str, Any] | None = None,
+    num_classes: int | None = None,
     sample_steps: int = 50,
 ) -> Target:
     """A diffusion model as a target; its samples are drawn by DDIM (eta = 0).
@@ -107,16 +110,22 @@ def diffusion_target(
       network: The network they belong to.
       process: Its noising process.
       shape: Shape of one example.
-      config: Further JSON, such as the architecture; with the process, part of the audit's fingerprint.
+      config: Further JSON; with those of network and process, part of the audit's fingerprint.
+      num_classes: Classes of a conditional model, else None.
       sample_steps: Network calls per sample, at most the schedule's steps.
     """
-    times = grid(process, min(sample_steps, len(process.times())))
+    times = grid(process, min(sample_steps, process.steps))
 
     def sample(params: Params, key: Key, cond: Any = None) -> Example:
         return ddim(key, process, lambda xt, t: network.apply(params, xt, t, cond), shape, times)
 
-    described = {"process": dict(process.config), "sample_steps": sample_steps, **(config or {})}
-    return Target(params, tuple(shape), sample, process, network, described)
+    described = {
+        "network": dict(network.config),
+        "process": dict(process.config),
+        "sample_steps": sample_steps,
+        **(config or {}),
+    }
+    return Target(params, tuple(shape), sample, process, network, described, num_classes)
 
 
 def _diffusion(target: Target, access: str) -> tuple[Process, Network]:

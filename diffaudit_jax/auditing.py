@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
+from diffaudit_jax._version import __version__
 from diffaudit_jax.access import Target
 from diffaudit_jax.attack import Attack
 from diffaudit_jax.stream import Features, Stream
@@ -63,7 +64,8 @@ def audit(
       Features, scores and rows in the order of the queries.
 
     Raises:
-      InputError: if there are no queries, their shape is not the target's, they hold NaN, or `out` holds another audit.
+      InputError: if there are no queries, their shape, range or classes are not the target's, they hold NaN, or `out`
+        holds another audit.
     """
     _check(queries, target)
     n, observe = len(queries.row), _observe(attack, target)
@@ -99,6 +101,7 @@ def fingerprints(attack: Attack, target: Target, queries: Query, key: Key) -> di
     """
     spec = attack.spec
     return {
+        "version": __version__,
         "target": content_hash((target.params, _json(target.config))),
         "attack": content_hash((_json([spec.name, spec.access, spec.calls, spec.config]), attack.evidence)),
         "queries": content_hash(queries),
@@ -123,7 +126,9 @@ def _observe(attack: Attack, target: Target) -> Callable[[Any, Key, Query], Feat
         params, evidence = shared
         # Granted inside the trace: weights are arguments of the program, not constants baked into it.
         access = attack.grant(replace(target, params=params))
-        return attack.observe(access, evidence, key, query._replace(x=to_signed(query.x)))
+        # A float32 product is TF32 on a GPU and bfloat16 on a TPU unless asked for: scores would depend on the device.
+        with jax.default_matmul_precision("highest"):
+            return attack.observe(access, evidence, key, query._replace(x=to_signed(query.x)))
 
     return observe
 
@@ -144,6 +149,15 @@ def _check(queries: Query, target: Target) -> None:
         bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
         if len(bad):
             raise InputError(f"query {bad[0]} holds NaN or infinity (of {len(bad)} such): remove or repair it.")
+        if len(x) and np.abs(x).max() > 1:
+            raise InputError(f"floating queries lie in [-1, 1], got {x.min():.4g} to {x.max():.4g}: rescale them.")
+    if queries.cond is not None and target.num_classes is not None:
+        cond = np.asarray(queries.cond)
+        if cond.min() < 0 or cond.max() > target.num_classes:
+            raise InputError(
+                f"classes {cond.min()} to {cond.max()} were asked about, the target has 0 to {target.num_classes - 1} "
+                f"(and {target.num_classes} for none)."
+            )
     rows, counts = np.unique(np.asarray(queries.row), return_counts=True)
     if len(rows) < len(x):
         raise InputError(f"row {rows[counts > 1][0]} stands for several queries: every query needs a row of its own.")

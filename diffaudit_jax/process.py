@@ -57,11 +57,11 @@ class Process:
 
     def step(self, t: Time) -> Int[Array, ""]:
         """Returns the 1-based step of a discrete schedule: round(t T), 0 for clean data."""
-        return jnp.round(t * self._steps).astype(jnp.int32)
+        return jnp.round(t * self.steps).astype(jnp.int32)
 
     def before(self, t: Time) -> Time:
         """Returns the time one step earlier on a discrete schedule, 0 at the first."""
-        return _time(self.step(t) - 1, self._steps)
+        return _time(self.step(t) - 1, self.steps)
 
     def times(self, num: int | None = None) -> Float[np.ndarray, " times"]:
         """Returns times of a discrete schedule, increasing and ending at 1: all T, or `num` of them evenly strided.
@@ -69,14 +69,19 @@ class Process:
         Raises:
           InputError: if `num` is not between 1 and T.
         """
-        num = self._steps if num is None else num
-        if not 1 <= num <= self._steps:
-            raise InputError(f"a grid on this schedule has 1 to {self._steps} times, got {num}.")
-        steps = np.round(np.arange(1, num + 1) * (self._steps / num))
-        return (steps / self._steps).astype(np.float32)
+        num = self.steps if num is None else num
+        if not 1 <= num <= self.steps:
+            raise InputError(f"a grid on this schedule has 1 to {self.steps} times, got {num}.")
+        steps = np.round(np.arange(1, num + 1) * (self.steps / num))
+        return (steps / self.steps).astype(np.float32)
 
     @property
-    def _steps(self) -> int:
+    def steps(self) -> int:
+        """The number of steps T.
+
+        Raises:
+          InputError: if the process is continuous.
+        """
         if self.num_steps is None:
             raise InputError("this process is continuous and has no steps; give an explicit grid of times instead.")
         return self.num_steps
@@ -110,7 +115,7 @@ def log_variance(process: Process, pred: Prediction, s: Time, t: Time, variance:
     0, published code reads v~ at the second step instead, and so does this: log is finite everywhere.
 
     Raises:
-      ValueError: if `variance` is learned and the network has none.
+      InputError: if `variance` is learned and the network has none.
     """
     first = 1 / process.num_steps if process.num_steps else 0.0
     s_small, t_small = jnp.where(s > 0, s, first), jnp.where(s > 0, t, jnp.maximum(t, 2 * first))
@@ -120,7 +125,7 @@ def log_variance(process: Process, pred: Prediction, s: Time, t: Time, variance:
     if variance == "fixed_large":
         return jnp.where(s > 0, large, small)
     if pred.var_fraction is None:
-        raise ValueError("variance='learned' needs a network with learned sigma; use 'fixed_small' for this one.")
+        raise InputError("variance='learned' needs a network with learned sigma; use 'fixed_small' for this one.")
     return pred.var_fraction * large + (1 - pred.var_fraction) * small
 
 

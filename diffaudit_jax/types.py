@@ -12,14 +12,14 @@ t = 0 is clean data. Images are uint8 on the host and float32 in [-1, 1] on the 
 
 import difflib
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 Example: TypeAlias = Float[Array, "*shape"]
 Time: TypeAlias = Float[Array, ""]
@@ -65,20 +65,17 @@ class Network:
       init: ``init(key) -> params``.
       apply: ``apply(params, xt, t, cond=None, *, key=None) -> Prediction``; without a key it is deterministic
         (no dropout).
+      config: JSON that tells this network from others of the same parameters; audits fingerprint it.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Prediction]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def to_signed(x: Array) -> Array:
     """Maps uint8 [0, 255] to float32 [-1, 1]; floating input is passed through unchanged."""
     return jnp.asarray(x, jnp.float32) / 127.5 - 1.0 if x.dtype == jnp.uint8 else jnp.asarray(x, jnp.float32)
-
-
-def to_uint8(x: Float[Array, "..."]) -> Int[Array, "..."]:
-    """Maps [-1, 1] to uint8 by rounding, clipping what lies outside."""
-    return jnp.round((jnp.clip(x, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:
@@ -105,6 +102,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
+        with open(part, "r+b") as file:
+            os.fsync(file.fileno())  # renamed before its bytes are on disk, a file can be empty after a power cut
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ With a learned variance the second half of the output channels is v in [-1, 1], 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -49,9 +49,11 @@ def unet(
     channels: int = 64,
     mults: tuple[int, ...] = (1, 2),
     num_blocks: int = 2,
-    attention: tuple[int, ...] = (7, 8, 16),
+    attention: tuple[int, ...] = (),
     middle_attention: bool = True,
     head_channels: int | None = None,
+    num_heads: int = 1,
+    groups: int | None = None,
     dropout: float = 0.0,
     num_classes: int | None = None,
     scale_shift: bool = False,
@@ -70,7 +72,9 @@ def unet(
       num_blocks: Residual blocks per level.
       attention: Grid sides (e.g. 16 for 16x16, after the stem) that attend.
       middle_attention: Whether the middle of the network attends.
-      head_channels: Channels of an attention head; None for a single head.
+      head_channels: Channels of an attention head (guided-diffusion: 64); None to give `num_heads` instead.
+      num_heads: Attention heads (improved-diffusion: 4), if `head_channels` is None.
+      groups: Groups of the norms (published models: 32); None for as many as 32, of 4 channels or more.
       dropout: Dropout rate.
       num_classes: Classes, None for unconditional.
       scale_shift: Scale-shift norm (improved- and guided-diffusion).
@@ -84,11 +88,17 @@ def unet(
       InputError: if the image does not divide into the grids, heads do not divide the width, or a size is not positive.
     """
     config = {name: value for name, value in locals().items() if name != "shape"}
+    if len(shape) != 3:
+        raise InputError(f"an image's shape is (height, width, channels), got {tuple(shape)}.")
     known("prediction", predicts, ("eps", "x0", "v"))
+    if len(shape) != 3:
+        raise InputError(f"an image's shape is (height, width, channels), got {shape}.")
+    if num_classes is not None and num_classes < 1:
+        raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
     if min(channels, num_blocks, patch, *mults, *shape) < 1 or not mults:
         raise InputError(f"sizes must be positive, got {shape=}, {channels=}, {mults=}, {num_blocks=}, {patch=}.")
     cell = patch * 2 ** (len(mults) - 1)
-    height, width, _ = shape
+    height, width = shape[:2]
     if height % cell or width % cell:
         raise InputError(
             f"images of {height}x{width} do not divide into cells of {cell} (patch {patch}, {len(mults)} levels): "
@@ -96,6 +106,9 @@ def unet(
         )
     if head_channels is not None and (head_channels < 1 or any(channels * mult % head_channels for mult in mults)):
         raise InputError(f"{head_channels=} must divide every width {[channels * mult for mult in mults]}.")
+    for name, count in (("num_heads", num_heads), ("groups", groups)):
+        if count is not None and (count < 1 or any(channels * mult % count for mult in mults)):
+            raise InputError(f"{name}={count} must divide every width {[channels * mult for mult in mults]}.")
     if not 0 <= dropout < 1:
         raise InputError(f"dropout must be in [0, 1), got {dropout}.")
     module = UNet(
@@ -105,6 +118,8 @@ def unet(
         attention=(),
         middle_attention=middle_attention,
         head_channels=head_channels,
+        num_heads=num_heads,
+        groups=groups,
         dropout=dropout,
         num_classes=num_classes,
         scale_shift=scale_shift,
@@ -113,10 +128,20 @@ def unet(
         patch=patch,
         dtype=jnp.bfloat16 if bfloat16 else None,
     )
-    levels = tuple(level for level, side in enumerate(receptive_grid(module, height)) if side in attention)
+    grids = receptive_grid(module, height)
+    if strangers := sorted(set(attention) - set(grids)):
+        raise InputError(f"no level has a grid of side {strangers[0]} to attend on: there are {grids}.")
+    levels = tuple(level for level, side in enumerate(grids) if side in attention)
     module = module.clone(attention=levels)
     record = {"name": "unet", "shape": list(shape), **config}
     return Model(module, tuple(shape), predicts, learn_sigma, num_classes, record)
+
+
+def in_float32(model: Model) -> Model:
+    """The same model with its module computing in float32, as audits do."""
+    if getattr(model.module, "dtype", None) is None:
+        return model
+    return replace(model, module=model.module.clone(dtype=None), config={**model.config, "bfloat16": False})
 
 
 MODELS: Mapping[str, Callable[..., Model]] = {"unet": unet}
@@ -164,7 +189,7 @@ def from_linen(model: Model, process: Process, *, time_scale: float = 1.0) -> Ne
         assert isinstance(out, jax.Array)
         return prediction(model, process, out, xt, t)
 
-    return Network(init, apply)
+    return Network(init, apply, {"model": dict(model.config), "time_scale": time_scale})
 
 
 def prediction(model: Model, process: Process, out: jax.Array, xt: Example, t: Time) -> Prediction:

@@ -80,7 +80,7 @@ class GroupNorm(nn.Module):
 
 
 class Conv3x3(nn.Module):
-    """A 3x3 convolution with zero padding 1 on each side, as published U-Nets use (also for stride 2).
+    """A 3x3 convolution with zero padding 1 on each side, as improved- and guided-diffusion use (also for stride 2).
 
     Attributes:
       features: Output channels.
@@ -108,19 +108,23 @@ class Attention(nn.Module):
     The softmax is divided out after the value product, on [positions, d] instead of [positions, positions].
 
     Attributes:
-      head_channels: Channels d of a head; None means one head.
+      head_channels: Channels d of a head; None for c/`num_heads`.
+      num_heads: Heads, if `head_channels` is None.
+      groups: Groups of the norm before it, as in `GroupNorm`.
       dtype: Compute type; logits and sums are float32.
     """
 
     head_channels: int | None = None
+    num_heads: int = 1
+    groups: int | None = None
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         """Attends."""
         h, w, c = x.shape
-        d = self.head_channels or c
-        y = GroupNorm(name="norm")(x).reshape(h * w, c)
+        d = self.head_channels or c // self.num_heads
+        y = GroupNorm(self.groups, name="norm")(x).reshape(h * w, c)
         q, k, v = jnp.split(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(y).reshape(h * w, 3 * (c // d), d), 3, axis=1)
         logits = jnp.einsum("qnd,knd->nqk", q * d**-0.5, k, preferred_element_type=jnp.float32)
         weights = jnp.exp(logits - logits.max(-1, keepdims=True))

@@ -33,6 +33,7 @@ class ResBlock(nn.Module):
       scale_shift: Whether the embedding scales and shifts the second norm (AdaGN) rather than being added before it.
       dropout: Dropout rate before the second convolution.
       resample: Applied to both branches (BigGAN up and down blocks), None for neither.
+      groups: Groups of the norms, as in `GroupNorm`.
       dtype: Compute type.
     """
 
@@ -40,6 +41,7 @@ class ResBlock(nn.Module):
     scale_shift: bool = False
     dropout: float = 0.0
     resample: Callable[[Array], Array] | None = None
+    groups: int | None = None
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -47,7 +49,7 @@ class ResBlock(nn.Module):
         self, x: Float[Array, "h w c"], emb: Float[Array, " e"], deterministic: bool
     ) -> Float[Array, "h2 w2 features"]:
         """Transforms x, conditioned on the embedding of time and class."""
-        y = nn.silu(GroupNorm(name="norm1")(x))
+        y = nn.silu(GroupNorm(self.groups, name="norm1")(x))
         if self.resample is not None:
             x, y = self.resample(x), self.resample(y)
         y = Conv3x3(self.features, dtype=self.dtype, name="conv1")(y)
@@ -55,9 +57,9 @@ class ResBlock(nn.Module):
         emb = nn.Dense(width, dtype=self.dtype, name="emb")(nn.silu(emb))[None, None, :]
         if self.scale_shift:
             scale, shift = jnp.split(emb, 2, axis=-1)
-            y = GroupNorm(name="norm2")(y) * (1 + scale) + shift
+            y = GroupNorm(self.groups, name="norm2")(y) * (1 + scale) + shift
         else:
-            y = GroupNorm(name="norm2")(y + emb)
+            y = GroupNorm(self.groups, name="norm2")(y + emb)
         y = nn.Dropout(self.dropout)(nn.silu(y), deterministic=deterministic)
         y = Conv3x3(self.features, zero_init=True, dtype=self.dtype, name="conv2")(y)
         if x.shape[-1] != self.features:
@@ -74,7 +76,9 @@ class UNet(nn.Module):
       num_blocks: Residual blocks per level on the way down (one more on the way up).
       attention: Levels (0 = finest) that attend after each block.
       middle_attention: Whether the middle attends, as in all published models.
-      head_channels: Channels of an attention head; None for one head.
+      head_channels: Channels of an attention head; None to give `num_heads` instead.
+      num_heads: Attention heads, if `head_channels` is None.
+      groups: Groups of every norm; None for as many as 32, of 4 channels or more.
       dropout: Dropout rate in residual blocks.
       num_classes: Number of classes, None for unconditional. Class index `num_classes` is the null class.
       scale_shift: Scale-shift norm (AdaGN).
@@ -90,6 +94,8 @@ class UNet(nn.Module):
     attention: tuple[int, ...] = (1,)
     middle_attention: bool = True
     head_channels: int | None = None
+    num_heads: int = 1
+    groups: int | None = None
     dropout: float = 0.0
     num_classes: int | None = None
     scale_shift: bool = False
@@ -122,7 +128,7 @@ class UNet(nn.Module):
                 skips.append(h)
         h = self._block(h, emb, self.mults[-1], deterministic, "middle_0")
         if self.middle_attention:
-            h = Attention(self.head_channels, self.dtype, name="middle_attend")(h)
+            h = self._attention("middle_attend")(h)
         h = self._block(h, emb, self.mults[-1], deterministic, "middle_1")
         for level, mult in reversed(tuple(enumerate(self.mults))):
             for i in range(self.num_blocks + 1):
@@ -131,7 +137,7 @@ class UNet(nn.Module):
                 h = self._attend(h, level, f"up{level}_{i}_attention")
             if level:
                 h = self._up(h, emb, mult, deterministic, f"up{level}")
-        h = nn.silu(GroupNorm(name="norm_out")(h))
+        h = nn.silu(GroupNorm(self.groups, name="norm_out")(h))
         h = Conv3x3(out_channels * self.patch**2, zero_init=True, dtype=self.dtype, name="head")(h)
         return depth_to_space(h, self.patch).astype(jnp.float32)
 
@@ -148,10 +154,15 @@ class UNet(nn.Module):
         self, h: Array, emb: Array, mult: int, deterministic: bool, name: str, resample: Callable | None = None
     ) -> Array:
         width = self.channels * mult
-        return ResBlock(width, self.scale_shift, self.dropout, resample, self.dtype, name=name)(h, emb, deterministic)
+        return ResBlock(width, self.scale_shift, self.dropout, resample, self.groups, self.dtype, name=name)(
+            h, emb, deterministic
+        )
 
     def _attend(self, h: Array, level: int, name: str) -> Array:
-        return Attention(self.head_channels, self.dtype, name=name)(h) if level in self.attention else h
+        return self._attention(name)(h) if level in self.attention else h
+
+    def _attention(self, name: str) -> Attention:
+        return Attention(self.head_channels, self.num_heads, self.groups, self.dtype, name=name)
 
     def _down(self, h: Array, emb: Array, mult: int, deterministic: bool, name: str) -> Array:
         if self.resblock_updown:

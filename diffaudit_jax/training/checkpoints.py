@@ -1,8 +1,10 @@
 """Run directories: what a run is (run.json), where it stands (Orbax checkpoints), how it went (log.jsonl)."""
 
 import errno
+import hashlib
 import json
 import shutil
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,25 +18,30 @@ from diffaudit_jax.training.state import TrainState
 from diffaudit_jax.types import InputError, write_atomic
 
 SCHEMA = "diffaudit.run"
+_CHECKSUMS = "checksums.json"
 
 
-def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+def claim(directory: Path, config: Mapping[str, Any]) -> None:
     """Makes the run directory, or checks that it holds this very run (which may be trained further).
 
     Raises:
       InputError: if the directory holds another run or other files, saying what differs.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    config = json.loads(json.dumps({"schema": SCHEMA, **config}))
     if not (directory / "run.json").exists():
         strangers = sorted(path.name for path in directory.iterdir() if not path.name.endswith(".part"))
         if strangers:
             raise InputError(f"{directory} is not empty (it holds {strangers[0]!r}): train into a new directory.")
-        write_atomic(directory / "run.json", json.dumps(config, indent=1).encode())
+        write_config(directory, config)
         return
-    changed = differences(read_config(directory), config)
+    changed = differences(read_config(directory), json.loads(json.dumps({"schema": SCHEMA, **config})))
     if changed:
         raise InputError(f"{directory} holds another run ({', '.join(changed[:3])}): train into another directory.")
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Writes run.json."""
+    write_atomic(directory / "run.json", json.dumps({"schema": SCHEMA, **config}, indent=1).encode())
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Returns where two JSON values differ, as "path: old -> new"; the number of training steps may differ."""
     if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in {**old, **new} if f"{path}{name}" not in ("recipe.num_steps", "versions")]
+        names = [name for name in {**old, **new} if f"{path}{name}" != "recipe.num_steps"]
         return [row for name in names for row in differences(old.get(name), new.get(name), f"{path}{name}.")]
     return [] if old == new else [f"{path.rstrip('.')}: {_short(old)} -> {_short(new)}"]
 
@@ -97,6 +104,8 @@ class Checkpoints:
             if "No space left on device" not in str(error):
                 raise
             raise full from error
+        where = self._folder(int(state.step))
+        write_atomic(where / _CHECKSUMS, json.dumps(_checksums(where), indent=1).encode())
 
     def latest(self) -> int | None:
         """Returns the newest step saved, None if there is none."""
@@ -116,8 +125,9 @@ class Checkpoints:
             raise InputError(
                 f"{self.directory} has no finished checkpoint: run its `diffaudit train` again, it resumes."
             )
-        where = self.directory / "checkpoints" / str(step)
+        where = self._folder(step)
         try:
+            _verify(where)
             stored = self._manager.item_metadata(step)
             self._compare(stored, like, where)
             # By way of the host, so that the arrays are bound to no device, just as new ones are.
@@ -126,12 +136,13 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"checkpoint {where} is damaged ({reason}): remove that folder and resume from the one before."
-            ) from error
+            reason = textwrap.shorten(str(error), 80, placeholder=" ...") or type(error).__name__
+            raise _damaged(where, reason) from error
         state = TrainState(*(restored[name] for name in TrainState._fields))
         return state._replace(key=jax.random.wrap_key_data(state.key))
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / "checkpoints" / str(step)
 
     def _compare(self, stored: Any, like: TrainState, where: Path) -> None:
         tree = getattr(stored, "tree", stored)
@@ -149,6 +160,33 @@ class Checkpoints:
     def close(self) -> None:
         """Releases the directory."""
         self._manager.close()
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _CHECKSUMS)
+    return {str(path.relative_to(folder)): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(folder: Path) -> None:
+    """Refuses changed files first: Orbax loads some flipped bits unnoticed, and prints a traceback per array on others.
+
+    A run killed between Orbax's rename and ours has no checksums, and a whole checkpoint.
+    """
+    if not (folder / _CHECKSUMS).exists():
+        return
+    found = _checksums(folder)
+    for name, digest in json.loads((folder / _CHECKSUMS).read_text()).items():
+        if found.get(name) != digest:
+            raise _damaged(folder, f"{name} {'has changed' if name in found else 'is missing'}")
+
+
+def _damaged(folder: Path, reason: str) -> InputError:
+    return InputError(f"checkpoint {folder} is damaged ({reason}): remove that folder and resume from the one before.")
 
 
 def _storable(state: TrainState) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import numpy as np
 
 from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.data import Pool
-from diffaudit_jax.models import Model, from_linen
+from diffaudit_jax.models import Model, from_linen, in_float32
 from diffaudit_jax.models import from_config as model_from_config
 from diffaudit_jax.process import Process
 from diffaudit_jax.process import from_config as process_from_config
-from diffaudit_jax.training.checkpoints import Checkpoints, read_config, write_config
+from diffaudit_jax.training.checkpoints import Checkpoints, claim, read_config, write_config
 from diffaudit_jax.training.state import Data, Recipe, TrainInfo, TrainState, example_loss, init_state, make_step
 from diffaudit_jax.types import InputError, Key
 
@@ -94,16 +94,21 @@ def fit(
         **(record or {}),
     }
     network = from_linen(model, process)
-    # Initial weights run once and compile slowly: four times faster without optimisation, equal to rounding.
+    # Initial weights run once and compile slowly on CPU: four times faster without optimisation, equal to rounding.
     init = partial(init_state, network=network, recipe=recipe)
-    state = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})(key)
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    state = jax.jit(init, compiler_options=quick)(key)
     if out is None:
         state = _train(state, data, network, model, process, recipe, None, checkpoint_every, progress)
         return _run(state, model, process, recipe, config)
-    write_config(Path(out), config)
+    claim(Path(out), config)
     checkpoints = Checkpoints(Path(out))
     try:
-        if checkpoints.latest() is not None:
+        latest = checkpoints.latest()
+        if latest is not None and latest > recipe.num_steps:
+            raise InputError(f"{out} has been trained {latest} steps already: ask for at least as many.")
+        write_config(Path(out), config)  # a run may be given more steps than it was begun with
+        if latest is not None:
             state = checkpoints.restore(state)
         state = _train(state, data, network, model, process, recipe, checkpoints, checkpoint_every, progress)
     finally:
@@ -152,10 +157,12 @@ def _train(
         stop = min(step - step % _CHUNK + _CHUNK, recipe.num_steps, step - step % checkpoint_every + checkpoint_every)
         state, info = advance(state, data, stop - step)
         step = stop
-        if not bool(jnp.isfinite(info.loss)):
+        # The gradient too: a loss is taken before its update and may be the last finite one.
+        if not bool(jnp.isfinite(info.loss) & jnp.isfinite(info.grad_norm)):
             raise InputError(
-                f"training diverged: the loss is {float(info.loss)} at step {step}; lower learning_rate "
-                f"({recipe.learning_rate}) or clip_norm ({recipe.clip_norm})."
+                f"training diverged: at step {step} the loss is {float(info.loss)} and the gradient's norm "
+                f"{float(info.grad_norm)}; lower learning_rate ({recipe.learning_rate}) or clip_norm "
+                f"({recipe.clip_norm})."
             )
         if progress is not None:
             progress(step, recipe.num_steps, info)
@@ -210,10 +217,9 @@ def _resident(model: Model, members: Pool) -> Data:
 
 
 def _run(state: TrainState, model: Model, process: Process, recipe: Recipe, config: Mapping[str, Any]) -> Run:
-    exact = model_from_config({**model.config, "bfloat16": False})  # audits compute in float32
-    described = {"model": dict(exact.config), "process": dict(process.config)}
     params = state.ema if recipe.ema_decay else state.params
-    target = diffusion_target(params, from_linen(exact, process), process, model.shape, config=described)
+    network = from_linen(in_float32(model), process)
+    target = diffusion_target(params, network, process, model.shape, num_classes=model.num_classes)
     return Run(target, state, model, process, recipe, config)
 
 

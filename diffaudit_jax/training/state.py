@@ -79,9 +79,10 @@ class Data(NamedTuple):
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
     """AdamW with linear warm-up and clipping by global norm."""
-    rate = optax.linear_schedule(0.0, recipe.learning_rate, max(recipe.warmup_steps, 1))
+    warm, rate = recipe.warmup_steps, recipe.learning_rate
+    schedule = optax.linear_schedule(0.0, rate, warm) if warm else optax.constant_schedule(rate)
     clip = optax.clip_by_global_norm(recipe.clip_norm) if recipe.clip_norm else optax.identity()
-    return optax.chain(clip, optax.adamw(rate, weight_decay=recipe.weight_decay))
+    return optax.chain(clip, optax.adamw(schedule, weight_decay=recipe.weight_decay))
 
 
 def init_state(key: Key, network: Network, recipe: Recipe) -> TrainState:
@@ -114,7 +115,7 @@ def example_loss(
         if null_label is not None:
             assert label is not None
             label = jnp.where(jax.random.bernoulli(key_label, recipe.label_dropout), null_label, label)
-        t = jax.random.randint(key_time, (), 1, len(process.times()) + 1) / len(process.times())
+        t = jax.random.randint(key_time, (), 1, process.steps + 1) / process.steps
         eps = jax.random.normal(key_noise, x0.shape)
         pred = network.apply(params, process.corrupt(x0, t, eps), t, label, key=key_dropout)
         if learn_sigma:

@@ -1,0 +1,153 @@
+"""diffaudit train: sources, going on, and every kind of model through to its report."""
+
+import gzip
+import json
+import shutil
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from PIL import Image
+
+from diffaudit_jax import data, training
+
+from .conftest import ASK, NET, TINY, TRAIN, contents, params
+
+
+def log(run):
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_more_steps_go_on_from_where_the_run_stands(diffaudit, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    ended = diffaudit("train", *TINY, "--steps", 6, "--checkpoint-every", 2, "--out", run)
+    assert ended.code == 0
+    assert ended.out == f"trained 6 steps into {run}; next: diffaudit audit {run} --out DIR\n"
+    assert log(run) == [2, 4, 6]
+
+
+def test_the_same_command_again_changes_nothing(diffaudit, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    before = contents(run)
+    assert diffaudit("train", *TRAIN, "--out", run).code == 0
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--lr", "0.01"), "recipe.learning_rate: 0.05 -> 0.01"),
+        (("--channels", "16"), "model.channels: 8 -> 16"),
+        (("--members", "13"), "holds another run"),
+        (("--seed", "1"), "holds another run"),
+        (("--steps", "3"), "is trained for 4 steps, more than --steps 3: use another --out"),
+    ],
+)
+def test_another_run_in_the_same_directory_is_refused(refused, trained, words, message):
+    before = contents(trained)
+    assert message in refused("train", *TRAIN, *words, "--out", trained)
+    assert contents(trained) == before
+
+
+KIND = ("--class-conditional", "--schedule", "ddpm-cosine", "--learn-sigma", "--predicts", "v")
+
+
+def test_another_kind_of_model_trains_and_is_audited(diffaudit, refused, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "audit"
+    assert diffaudit("train", *TINY, *KIND, "--steps", 2, "--out", run).code == 0
+    assert diffaudit("audit", run, "--out", out, *ASK).code == 0
+    provenance, attacks = (json.loads((out / "report.json").read_text())[part] for part in ("provenance", "attacks"))
+    assert provenance["process"]["name"] == "ddpm-cosine"
+    assert provenance["model"]["num_classes"] == 10
+    assert provenance["model"]["predicts"] == "v"
+    assert {attack["spec"]["config"]["variance"] for attack in attacks} == {"learned"}
+
+    images = data.load("fashion-mnist-2k").x[:40]
+    np.savez(tmp_path / "plain.npz", images=images[20:])
+    np.savez(tmp_path / "bare.npz", images=images[:20])
+    np.savez(tmp_path / "eleven.npz", images=images[:20], labels=np.full(20, 10))
+    np.savez(
+        tmp_path / "ten.npz", images=images[20:], labels=np.zeros(20, int), label_names=[str(i) for i in range(11)]
+    )
+    for members, nonmembers, message in (
+        ("bare", "plain", "these images have none: give images with labels"),
+        ("eleven", "ten", "label 10 is beyond the 10 classes"),
+    ):
+        pools = ("--members", tmp_path / f"{members}.npz", "--nonmembers", tmp_path / f"{nonmembers}.npz")
+        assert message in refused("audit", run, "--out", tmp_path / "no", *ASK, *pools)
+    assert not (tmp_path / "no").exists()
+
+
+FULL = "RESOURCE_EXHAUSTED: Error writing local file: No space left on device [os_error_code='28']"
+
+
+def tensorstore_fails(manager, step, **_):
+    if step > 2:
+        raise ValueError(FULL)
+    return SAVE(manager, step, **_)
+
+
+SAVE = ocp.CheckpointManager.save
+DISKS = {
+    "found before saving": (shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)),
+    "found while saving": (ocp.CheckpointManager, "save", tensorstore_fails),
+}
+
+
+@pytest.mark.parametrize("disk", DISKS)
+def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(
+    diffaudit, refused, monkeypatch, trained, tmp_path, disk
+):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    shutil.rmtree(run / "checkpoints" / "4")
+    with monkeypatch.context() as patch:
+        patch.setattr(*DISKS[disk])
+        message = refused("train", *TRAIN, "--out", run)
+    assert (
+        message
+        == f"the disk is full, {run / 'checkpoints'} was not written: free some space and give the same command again."
+    )
+    assert {path.name for path in (run / "checkpoints").iterdir() if path.name.isdigit()} == {"2"}
+    assert diffaudit("train", *TRAIN, "--out", run).code == 0
+    for ours, theirs in zip(params(run), params(trained), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """The same forty images in every form that a path may lead to."""
+    folder, pool = tmp_path_factory.mktemp("sources"), data.load("fashion-mnist-2k").take(np.arange(40))
+    np.savez(folder / "set.npz", images=pool.x)
+    head = bytes((0, 0, 8, 3)) + np.array((40, 28, 28), ">u4").tobytes()
+    (folder / "set-idx3-ubyte").write_bytes(head + pool.x.tobytes())
+    (folder / "set-idx3-ubyte.gz").write_bytes(gzip.compress(head + pool.x.tobytes()))
+    (folder / "set").mkdir()
+    for i, image in enumerate(pool.x):
+        Image.fromarray(image[..., 0]).save(folder / "set" / f"{i:02d}.png")
+    return folder
+
+
+def test_every_source_of_the_same_images_gives_the_same_run(diffaudit, sources, tmp_path):
+    records = []
+    for source in ("set.npz", "set-idx3-ubyte", "set-idx3-ubyte.gz", "set"):
+        run = tmp_path / source
+        ended = diffaudit("train", "--data", sources / source, "--members", 12, *NET, "--steps", 0, "--out", run)
+        assert ended.code == 0
+        records.append(json.loads((run / "run.json").read_text()))
+    for record in records:
+        # All that are left are held out when the set has fewer than --nonmembers.
+        assert [len(record["split"][side]["rows"]) for side in ("members", "nonmembers")] == [12, 28]
+        assert record["split"]["members"] == records[0]["split"]["members"]
+        assert record["members"] == records[0]["members"]
+
+
+def test_duplicates_are_dropped_before_counting(diffaudit, sources, tmp_path):
+    x = np.concatenate([np.load(sources / "set.npz")["images"]] * 2)
+    np.savez(tmp_path / "twice.npz", images=x)
+    words = ("--members", 12, *NET, "--steps", 0, "--duplicates", "drop")
+    assert diffaudit("train", "--data", tmp_path / "twice.npz", *words, "--out", tmp_path / "run").code == 0
+    split = json.loads((tmp_path / "run" / "run.json").read_text())["split"]
+    assert [len(split[side]["rows"]) for side in ("members", "nonmembers")] == [12, 28]
