@@ -109,7 +109,7 @@ def images(n: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 
 def pool(n: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Query:
-    """n queries about `images`, with rows that are neither consecutive nor sorted."""
+    """N queries about `images`, with rows that are neither consecutive nor sorted."""
     rows = np.random.default_rng(seed + 1).permutation(10 * n)[:n]
     return Query(images(n, seed, shape), None, rows)
 

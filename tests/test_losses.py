@@ -43,7 +43,7 @@ def slow(beta, i, x0, eps, x0_hat, eps_hat, u, variance, clip):
 
 
 def slow_decoder(x, mean, std):
-    """ln P of each dimension of a discretised Gaussian, one dimension at a time."""
+    """Ln P of each dimension of a discretised Gaussian, one dimension at a time."""
     cdf = lambda z: 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))  # noqa: E731
     out = np.empty(x.shape)
     for at in np.ndindex(x.shape):

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.oracles import EPS32, PROCESSES, cosine_betas, linear_betas
 
 from diffaudit_jax.process import VARIANCES, ddpm_cosine, ddpm_linear, discrete, from_config, log_variance, posterior
 from diffaudit_jax.types import InputError, Prediction
-
+from tests.oracles import EPS32, PROCESSES, cosine_betas, linear_betas
 
 SCHEDULES = {"linear": (ddpm_linear, linear_betas), "cosine": (ddpm_cosine, cosine_betas)}
 TABLES = [("linear", n) for n in (21, 1000, 4000)] + [("cosine", n) for n in (2, 20, 1000)]

@@ -1,6 +1,5 @@
 """diffaudit audit: from a run directory to a report."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,11 @@ from diffaudit_jax.attack import Attack, Score, Spec
 from diffaudit_jax.attacks.trajectory import LOSSES, Loss
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.metrics.membership import FEWEST
 from diffaudit_jax.report import Report, Trajectory, membership_report
 from diffaudit_jax.stream import local_mesh
-from diffaudit_jax.types import InputError, Query, known, write_atomic
+from diffaudit_jax.types import InputError, Query, known
 
 ATTACKS: Mapping[str, Loss] = {"eps-loss": "eps", "x0-loss": "x0", "vlb-loss": "vlb"}
 """Attacks by name; all three score one stored pass."""
@@ -129,14 +129,21 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
             progress=show,
         )
     scores = {name: rule(seen.features) for name, rule in rules.items()}
-    _save_scores(options.out / "scores.npz", member, scores)
+    save_scores(options.out / "scores.npz", member, scores)
     report = membership_report(
         scores,
         member,
         images=queries.x,
+        groups=split.groups,
         trajectory=Trajectory(times, {loss: attacks.trajectory.average(seen.features, loss) for loss in LOSSES}),
         attacks={name: _spec(attack.spec, options, ATTACKS[name]) for name in options.attack},
-        provenance=provenance(run, attack, queries, key, options),
+        provenance=provenance(
+            run,
+            fingerprints(attack, run.target, queries, key),
+            {"members": options.members or run.config.get("data"), "nonmembers": options.nonmembers},
+            options.seed,
+            options.devices,
+        ),
         show_images=options.show_images,
         seed=options.seed,
     )
@@ -161,32 +168,17 @@ def asked(options: Audit, split: data.Split) -> data.Split:
     return replace(split, members=chosen[0], nonmembers=chosen[1])
 
 
-def provenance(run: training.Run, attack: Attack, queries: Query, key: jax.Array, options: Audit) -> dict[str, Any]:
-    """Returns where a report's numbers come from, as JSON."""
-    device = jax.devices()[0]
-    return {
-        "data": {"members": options.members or run.config.get("data"), "nonmembers": options.nonmembers},
-        "seeds": {"audit": options.seed, "training": run.config.get("seed")},
-        "hashes": fingerprints(attack, run.target, queries, key),
-        "model": dict(run.model.config),
-        "process": dict(run.process.config),
-        "training": {**run.config["recipe"], "steps_done": int(run.state.step)},
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "count": options.devices or jax.device_count(),
-        },
-    }
-
-
 def _split(options: Audit, run: training.Run) -> data.Split:
     if (options.members is None) != (options.nonmembers is None):
         raise InputError("give --members and --nonmembers together: an audit compares the two.")
     if options.members is not None and options.nonmembers is not None:
         return data.pair(_pool(options.members), _pool(options.nonmembers), duplicates=options.duplicates)
-    if "split" not in run.config:
+    if not {"data", "split"} <= set(run.config):
         raise InputError(f"{options.run} records no split: give --members and --nonmembers.")
-    return data.from_record(run.config["split"], _pool(run.config["data"], run.config.get("groups")))
+    try:
+        return data.from_record(run.config["split"], _pool(run.config["data"], run.config.get("groups")))
+    except InputError as error:
+        raise InputError(f"the images that {options.run} was split from are not as they were: {error}") from error
 
 
 def _queries(split: data.Split, num_classes: int | None) -> Query:
@@ -212,8 +204,13 @@ def _pool(source: str, groups: str | None = None) -> data.Pool:
 
 
 def _attack(options: Audit, times: np.ndarray, learn_sigma: bool) -> Attack:
-    variance = "learned" if learn_sigma else "fixed_small"
-    return attacks.loss_trajectory(times, num_noises=options.noises, variance=variance, clip=options.clip)
+    return attacks.loss_trajectory(
+        times,
+        num_noises=options.noises,
+        noise_key=jax.random.fold_in(jax.random.key(options.seed), 3),
+        variance="learned" if learn_sigma else "fixed_small",
+        clip=options.clip,
+    )
 
 
 def _score(options: Audit, times: np.ndarray, loss: Loss) -> Score:
@@ -231,10 +228,3 @@ def _spec(spec: Spec, options: Audit, loss: str) -> dict[str, Any]:
         "calls": spec.calls,
         "config": {**spec.config, **scoring},
     }
-
-
-def _save_scores(path: Path, member: np.ndarray, scores: Mapping[str, Any]) -> None:
-    """Keeps the scores beside the report, in the layout that `diffaudit report --scores` reads."""
-    buffer = io.BytesIO()
-    np.savez(buffer, member=member, **scores)
-    write_atomic(path, buffer.getvalue())

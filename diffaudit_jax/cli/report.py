@@ -36,6 +36,8 @@ def run_report(options: DrawReport) -> tuple[Report, Path]:
         page = redraw(options.directory)
         return Report.load(options.directory), Path(page)
     assert options.scores is not None
+    if not options.scores.is_file():
+        raise InputError(f"there is no file {options.scores}: give the path of a file of scores.")
     found, member = read_scores(options.scores)
     out = options.scores.with_suffix("") if options.out is None else options.out
     if _source(out) not in (None, options.scores.name):

@@ -12,8 +12,10 @@ pool then differs from what a model was trained on. The range is judged over the
 """
 
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -23,6 +25,9 @@ from diffaudit_jax.data.pool import Pool
 from diffaudit_jax.types import InputError, known
 
 IMAGE_KEYS = ("images", "x", "arr_0")
+# What np.load raises for a file cut short, flipped in its data or its directory, pickled, or no npz at all. The
+# RuntimeErrors are zipfile's: a damaged entry looks encrypted, or compressed in an unknown way.
+DAMAGED = (ValueError, OSError, EOFError, AttributeError, RuntimeError, BadZipFile, zlib.error)
 
 
 def from_arrays(
@@ -77,7 +82,7 @@ def with_columns(pool: Pool, *, labels: str | None = None, groups: str | None = 
     return pool
 
 
-def read_npz(file: Any, name: str) -> Pool:
+def read_npz(path: Path, name: str) -> Pool:
     """Reads an `.npz`: images under the first of `images`, `x`, `arr_0`, optional `labels`, `groups`, `label_names`.
 
     Every other array whose first axis counts the images becomes an attribute. Pickled objects are never loaded.
@@ -86,12 +91,12 @@ def read_npz(file: Any, name: str) -> Pool:
       InputError: if the file is damaged, holds pickles, or its arrays are not a pool.
     """
     try:
-        stored = np.load(file, allow_pickle=False)
-        if not isinstance(stored, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-        with stored:
+        with path.open("rb") as raw:  # np.load leaves a damaged file open that it opened itself
+            stored = np.load(raw, allow_pickle=False)
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
             arrays = {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, EOFError, BadZipFile, AttributeError) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{name} cannot be read as an npz of plain arrays ({error}): save it with np.savez."
         ) from error

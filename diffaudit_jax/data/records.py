@@ -5,23 +5,23 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from diffaudit_jax.data.arrays import DAMAGED
 from diffaudit_jax.data.overlap import Duplicates, kept
 from diffaudit_jax.data.pool import Pool
 from diffaudit_jax.data.splits import Split
-from diffaudit_jax.types import InputError
+from diffaudit_jax.types import InputError, known
 
 SIDES = ("members", "nonmembers", "reference", "always")
 TFDS_ID = re.compile(r"train_(\d+)")
 
 
 def to_record(split: Split) -> dict[str, Any]:
-    """Returns the split as plain JSON: the pool's name, and each side's rows and content hashes."""
+    """Returns the split as plain JSON: the pool's name, what was dealt, and each side's rows and content hashes."""
     sides = {side: getattr(split, side) for side in SIDES}
-    return {"pool": split.members.name} | {
+    return {"pool": split.members.name, "by": split.by} | {
         side: {"rows": pool.rows.tolist(), "hashes": pool.hashes().tolist()}
         for side, pool in sides.items()
         if pool is not None
@@ -32,8 +32,13 @@ def from_record(record: Mapping[str, Any], pool: Pool) -> Split:
     """Returns the split that `to_record` recorded, from the pool it was made from (for `pair`, the renumbered union).
 
     Raises:
-      InputError: if the record is not one, the pool lacks rows, or an image has changed since; the rows are named.
+      InputError: if the record is not one, the pool lacks rows, an image has changed since (the rows are named), or
+        the split was made by group and the pool has no groups.
     """
+    by = record.get("by", "record")
+    known("by", by, ("record", "group"))
+    if by == "group" and pool.groups is None:
+        raise InputError(f"the split was made by group but {pool.name} has no groups: load it with the same groups.")
     sides = {side: record[side] for side in SIDES if side in record}
     for side in dict.fromkeys((*SIDES[:2], *sides)):
         stored = sides.get(side, {})
@@ -46,7 +51,7 @@ def from_record(record: Mapping[str, Any], pool: Pool) -> Split:
             f"{len(rows)} images of {pool.name} differ from those the split was made of ({_some(rows)}): load "
             f"{record.get('pool', 'the pool')} as it was, or split anew."
         )
-    return Split(**parts)
+    return Split(**parts, by=by)
 
 
 def from_secmi(path: str | os.PathLike, pool: Pool, *, duplicates: Duplicates = "refuse") -> Split:
@@ -70,9 +75,9 @@ def from_secmi(path: str | os.PathLike, pool: Pool, *, duplicates: Duplicates = 
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             members, nonmembers = (np.asarray(stored[key]) for key in ("mia_train_idxs", "mia_eval_idxs"))
-    except (KeyError, ValueError, OSError, EOFError, BadZipFile, AttributeError, TypeError) as error:
+    except (KeyError, TypeError, *DAMAGED) as error:
         raise InputError(
             f"{path} is not an npz with mia_train_idxs and mia_eval_idxs ({error}): see SecMI's member_splits."
         ) from error

@@ -4,7 +4,7 @@ Every random choice is made by a record's own 64 bits, drawn from `fold_in(key, 
 the rows, not on the order of the pool, and a coin does not depend on which other records were tossed for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import jax
@@ -29,12 +29,14 @@ class Split:
       nonmembers: Asked about, not trained on.
       reference: For shadow and reference models; neither trained on nor asked about.
       always: Trained on, never asked about.
+      by: What was dealt to the sides, "record" or "group".
     """
 
     members: Pool
     nonmembers: Pool
     reference: Pool | None = None
     always: Pool | None = None
+    by: By = field(default="record", kw_only=True)
 
     @property
     def training(self) -> Pool:
@@ -51,6 +53,14 @@ class Split:
     def member(self) -> np.ndarray:
         """The truth about `queries`, bool [n]."""
         return np.arange(len(self.members) + len(self.nonmembers)) < len(self.members)
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The person behind each of `queries`, int [n]; None unless whole groups were dealt to the sides.
+
+        Groups that a split by record mixed may be a sensitive attribute, whose records are no less independent.
+        """
+        return concatenate(self.members, self.nonmembers).groups if self.by == "group" else None
 
 
 def split(
@@ -85,7 +95,7 @@ def split(
     unit, pool = _by(by, pool), dropped(pool, duplicates)
     dealt = [pool.take(side) for side in _deal(key, pool, sizes, unit, least=(1, 1, 0))]
     kept(dict(zip(sizes, dealt, strict=True)), "refuse")
-    return Split(dealt[0], dealt[1], dealt[2] if reference else None)
+    return Split(dealt[0], dealt[1], dealt[2] if reference else None, by=unit)
 
 
 def split_coin(
@@ -129,7 +139,7 @@ def split_coin(
     asked, trained = (pool.take(side) for side in _deal(key_deal, pool, sizes, "record", least=(1, 0)))
     check_distinct(concatenate(asked, trained))
     inside = coins(key_coin, asked.rows, prob)
-    return Split(asked.take(inside), asked.take(~inside), always=trained if always else None)
+    return Split(asked.take(inside), asked.take(~inside), always=trained if always else None, by=unit)
 
 
 def pair(members: Pool, nonmembers: Pool, reference: Pool | None = None, *, duplicates: Duplicates = "refuse") -> Split:
@@ -137,7 +147,7 @@ def pair(members: Pool, nonmembers: Pool, reference: Pool | None = None, *, dupl
 
     Rows are renumbered to count through members, non-members and reference, so that they differ:
     ``renumbered(concatenate(members, nonmembers))`` is the pool they index. Groups are not compared: two sources may
-    number people differently.
+    number people differently, so the split is one by record.
 
     Args:
       members: What the model was trained on.

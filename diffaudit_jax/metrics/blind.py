@@ -3,7 +3,8 @@
 If they can, the two pools differ by themselves, and an attack's AUC measures that difference too. The gate is a ridge
 classifier on label-free features of the raw records, judged out of fold; whether it beats chance is settled by a
 permutation test, which is exact for any classifier and any dependence between folds. Ridge regression is linear in the
-labels, so all permutations are solved in one pass.
+labels, so all permutations are solved in one pass. People with several records are dealt to folds, and permuted, as
+wholes: a classifier that has met a person elsewhere would recognise the person, not the side.
 
 References:
   Das, Zhang and Tramer 2024, Blind baselines beat membership inference attacks, https://arxiv.org/abs/2406.16201
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from diffaudit_jax.metrics.intervals import Estimate, difference, tail
+from diffaudit_jax.metrics.groups import one_each, people
+from diffaudit_jax.metrics.intervals import Estimate, difference
 from diffaudit_jax.metrics.roc import auc, placements
 from diffaudit_jax.metrics.samples import separate, truth
 from diffaudit_jax.metrics.traces import blind_features
@@ -27,14 +29,16 @@ RIDGE = 0.01
 # Out of fold every pair of rows counts twice, i judged by a classifier that saw j and j by one that saw i, so on a fair
 # split the AUC's variance is twice that of independent scores (1.9 to 2.0 measured over sizes and widths).
 DESIGN_EFFECT = 2.0
+ALARM = 0.01  # one fair split in a hundred is called leaking, so that few detections are hidden behind a false alarm
 
 
 class BlindBaseline(NamedTuple):
     """How well members are told from non-members without the model.
 
     Attributes:
-      auc: Area under the ROC curve of the out-of-fold scores; its interval allows for the folds' dependence.
-      leaks: Whether it beats chance: p_value <= 1 - level. A fair split does with probability 1 - level at most.
+      auc: Area under the ROC curve of the out-of-fold scores; of one record of each person; its interval allows for the
+        folds' dependence.
+      leaks: Whether it beats chance: p_value <= alarm. A fair split does with probability `alarm` at most.
       p_value: One-sided, from permuted labels; at least 1/(num_permutations + 1).
       num_permutations: How many.
       scores: The out-of-fold scores, float64 [n], for `advantage_over_blind`.
@@ -47,8 +51,24 @@ class BlindBaseline(NamedTuple):
     scores: np.ndarray
 
 
+class _Folds(NamedTuple):
+    """What the classifier works on: k people with n records.
+
+    Attributes:
+      features: Columns [n, r].
+      codes: Person of each record, int [n].
+      member: Truth about each person, bool [k].
+      fold: Fold of each person, int [k].
+    """
+
+    features: np.ndarray
+    codes: np.ndarray
+    member: np.ndarray
+    fold: np.ndarray
+
+
 def _assign(member: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Deals the rows of each class to the folds in turn, in random order: int [n]."""
+    """Deals the people of each class to the folds in turn, in random order: int [k]."""
     fold = np.empty(len(member), int)
     for kind in (member, ~member):
         rows = rng.permutation(np.flatnonzero(kind))
@@ -85,24 +105,29 @@ def _within_fold_auc(scores: np.ndarray, labels: np.ndarray, fold: np.ndarray) -
     return np.mean(areas, axis=0)
 
 
-def _prepare(x: ArrayLike, member: ArrayLike, seed: int, folds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks the arguments; returns the features [n, r], the labels [n, 1] and the fold of each row [n]."""
+def _prepare(x: ArrayLike, member: ArrayLike, groups: ArrayLike | None, seed: int, folds: int) -> _Folds:
+    """Checks the arguments, makes the features and deals the people to folds."""
     member, x = truth(member), np.asarray(x)
     if len(x) != len(member):
         raise InputError(f"x has {len(x)} records but member has {len(member)} rows: give one truth per record.")
+    codes = people(groups, member)
+    member = member[np.unique(codes, return_index=True)[1]]
     fewest = int(min(np.count_nonzero(member), np.count_nonzero(~member)))
     if not 2 <= folds <= fewest:
-        raise InputError(f"folds is {folds}: choose 2 to {fewest}, as the smaller class has {fewest} records.")
-    fold = _assign(member, folds, np.random.default_rng(seed))
-    return blind_features(x, seed), member[:, None].astype(np.float64), fold
+        unit = "records" if groups is None else "groups"
+        raise InputError(f"folds is {folds}: choose 2 to {fewest}, as the smaller class has {fewest} {unit}.")
+    return _Folds(blind_features(x, seed), codes, member, _assign(member, folds, np.random.default_rng(seed)))
 
 
-def blind_scores(x: ArrayLike, member: ArrayLike, *, seed: int = 0, folds: int = 5) -> np.ndarray:
+def blind_scores(
+    x: ArrayLike, member: ArrayLike, *, groups: ArrayLike | None = None, seed: int = 0, folds: int = 5
+) -> np.ndarray:
     """Scores every record by a classifier trained on the other folds, without any model: higher = member.
 
     Args:
       x: Records [n, ...], uint8 or float: images, or rows of a table.
       member: Truth, bool [n].
+      groups: Person of each record, int [n], if some have several: all of a person's are in one fold.
       seed: Seed of the folds and of the features' decomposition.
       folds: Number of folds; each gets its share of both classes.
 
@@ -110,48 +135,60 @@ def blind_scores(x: ArrayLike, member: ArrayLike, *, seed: int = 0, folds: int =
       Scores, float64 [n], standardised within each fold.
 
     Raises:
-      InputError: if the lengths differ, a value is not finite, a class is missing or smaller than `folds`.
+      InputError: if the lengths differ, a value is not finite, a class is missing or smaller than `folds`, or a person
+        is on both sides.
     """
-    features, labels, fold = _prepare(x, member, seed, folds)
-    return _out_of_fold(features, labels, fold)[:, 0]
+    features, codes, member, fold = _prepare(x, member, groups, seed, folds)
+    return _out_of_fold(features, member[codes, None].astype(np.float64), fold[codes])[:, 0]
 
 
 def blind_baseline(
-    x: ArrayLike, member: ArrayLike, *, level: float = 0.95, seed: int = 0, folds: int = 5, num_permutations: int = 499
+    x: ArrayLike,
+    member: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    alarm: float = ALARM,
+    seed: int = 0,
+    folds: int = 5,
+    num_permutations: int = 499,
 ) -> BlindBaseline:
     """Tests whether a classifier that never queries a model beats chance on this split.
 
-    Labels are permuted within folds, so features, folds and class counts stay; on a fair split every such labelling is
-    as likely as the true one, hence P[leaks] <= 1 - level. A clean verdict says no more than that this classifier finds
-    nothing.
+    The labels of people are permuted within folds, so features, folds and class counts stay; on a fair split every such
+    labelling is as likely as the true one, hence P[leaks] <= alarm. A clean verdict says no more than that this
+    classifier finds nothing.
 
     Args:
       x: Records [n, ...], uint8 or float.
       member: Truth, bool [n].
-      level: One minus the false-alarm rate; also of the interval.
+      groups: Person of each record, int [n], if some have several; without it every record is a person of its own, and
+        a fair split by person looks like a leak.
+      level: Confidence level of the interval.
+      alarm: How often a fair split may be called leaking, in (0, 1).
       seed: Seed of the folds, the features' decomposition and the permutations.
       folds: Number of folds.
       num_permutations: Permutations; 1/(num_permutations + 1) is the smallest p-value.
 
     Raises:
-      InputError: as `blind_scores`, or if so few permutations can never reach a p-value of 1 - level.
+      InputError: as `blind_scores`, or if `alarm` is not inside (0, 1) or so few permutations never reach it.
     """
-    alpha = round(2.0 * tail(level), 12)
-    if 1 / (num_permutations + 1) > alpha:
+    if not 0.0 < alarm < 1.0 or 1 / (num_permutations + 1) > alarm:
         raise InputError(
-            f"num_permutations is {num_permutations}: level {level} needs at least {round(1 / alpha) - 1}."
+            f"alarm is {alarm} with {num_permutations} permutations: choose one inside (0, 1), and "
+            "num_permutations of at least 1/alarm - 1."
         )
-    features, labels, fold = _prepare(x, member, seed, folds)
+    features, codes, member, fold = _prepare(x, member, groups, seed, folds)
     rng = np.random.default_rng((seed, 1))  # its own stream: the folds do not depend on the number of permutations
-    permuted = np.repeat(labels, num_permutations, axis=1)
+    every = np.repeat(member[:, None].astype(np.float64), 1 + num_permutations, axis=1)
     for k in range(folds):
-        permuted[fold == k] = rng.permuted(permuted[fold == k], axis=0)
-    every = np.concatenate([labels, permuted], axis=1)
+        every[fold == k, 1:] = rng.permuted(every[fold == k, 1:], axis=0)
+    every, fold = every[codes], fold[codes]  # from people to their records
     areas = _within_fold_auc(_out_of_fold(features, every, fold), every, fold)
     p_value = float(np.mean(areas >= areas[0]))  # the true labelling is one of them and counts
-    scores = _out_of_fold(features, labels, fold)[:, 0]
-    area = auc(scores, labels[:, 0], level=level, design_effect=DESIGN_EFFECT)
-    return BlindBaseline(area, p_value <= alpha, p_value, num_permutations, scores)
+    scores, rows = _out_of_fold(features, every[:, :1], fold)[:, 0], one_each(codes, seed)
+    area = auc(scores[rows], every[rows, 0], level=level, design_effect=DESIGN_EFFECT)
+    return BlindBaseline(area, p_value <= alarm, p_value, num_permutations, scores)
 
 
 def advantage_over_blind(scores: ArrayLike, blind: ArrayLike, member: ArrayLike, *, level: float = 0.95) -> Estimate:

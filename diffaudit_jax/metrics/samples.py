@@ -10,7 +10,7 @@ def truth(member: ArrayLike) -> np.ndarray:
     """Returns `member` as bool [n].
 
     Raises:
-      InputError: if it is not one-dimensional, holds something beside true and false (or 1 and 0), or has one class.
+      InputError: if it is not one-dimensional, holds something beside true and false (or 1 and 0), or lacks a class.
     """
     values = np.asarray(member)
     if values.ndim != 1 or values.dtype.kind not in "biuf":
@@ -18,10 +18,12 @@ def truth(member: ArrayLike) -> np.ndarray:
     if not np.isin(values, (0, 1)).all():
         row = int(np.flatnonzero(~np.isin(values, (0, 1)))[0])
         raise InputError(f"member is {values[row]} in row {row}: use true or false in every row.")
+    if not len(values):
+        raise InputError("member has no rows: add one row per record.")
     values = values.astype(bool)
     if values.all() or not values.any():
         has, lacks = ("members", "non-members") if values.any() else ("non-members", "members")
-        raise InputError(f"there are {len(values)} {has} and no {lacks}: query some of both.")
+        raise InputError(f"member has {has} only ({len(values)} rows): add rows of {lacks}.")
     return values
 
 

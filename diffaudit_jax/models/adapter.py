@@ -91,8 +91,6 @@ def unet(
     if len(shape) != 3:
         raise InputError(f"an image's shape is (height, width, channels), got {tuple(shape)}.")
     known("prediction", predicts, ("eps", "x0", "v"))
-    if len(shape) != 3:
-        raise InputError(f"an image's shape is (height, width, channels), got {shape}.")
     if num_classes is not None and num_classes < 1:
         raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
     if min(channels, num_blocks, patch, *mults, *shape) < 1 or not mults:

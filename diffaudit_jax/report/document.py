@@ -6,28 +6,14 @@ Infinity), so that any other program can read it too.
 
 import json
 import os
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from diffaudit_jax.report.schema import DOCUMENT, faults
 from diffaudit_jax.types import InputError
 
 SCHEMA = "diffaudit.membership"
 SCHEMA_VERSION = 1
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` whole or not at all: a reader never sees half a file."""
-    # The rename is atomic only within one file system, so the temporary file lies beside the real one.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def to_json(document: dict[str, Any]) -> str:
@@ -45,7 +31,7 @@ def to_json(document: dict[str, Any]) -> str:
 
 
 def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a report's JSON and checks that this version of the library knows its schema.
+    """Reads a report's JSON and checks that it is of a schema that this version of the library knows.
 
     Args:
       path: The file ``report.json``, or the folder that holds it.
@@ -54,17 +40,18 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
       The document.
 
     Raises:
-      InputError: if the file is missing, is not JSON, is not a membership report, or is newer than this library.
+      InputError: if the file is missing, is not JSON, is not a membership report, is newer than this library, lacks a
+        part, or has a wrong value in one.
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
         raise InputError(
             f"cannot read a report at {str(path)!r} ({error.strerror}): name a folder that has one."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is not JSON ({error}): write the report again.") from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
@@ -75,4 +62,10 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{str(path)!r} has schema version {version!r} and this library reads 1 to {SCHEMA_VERSION}: "
             "update diffaudit_jax."
         )
+    if fault := next(faults(document, DOCUMENT), None):
+        raise InputError(f"{str(path)!r} {fault}: write the report again.")
     return document
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}")

@@ -29,7 +29,11 @@ def _unresolved(points: list[dict[str, Any]]) -> list[str]:
 
 
 def limits(
-    attacks: list[dict[str, Any]], verdict: dict[str, Any], blind: dict[str, Any] | None, trajectory: bool
+    attacks: list[dict[str, Any]],
+    verdict: dict[str, Any],
+    blind: dict[str, Any] | None,
+    trajectory: bool,
+    people: bool = False,
 ) -> list[str]:
     """Returns what these numbers do not prove, most general first.
 
@@ -38,6 +42,7 @@ def limits(
       verdict: The document's verdict.
       blind: The document's blind baseline, or None.
       trajectory: Whether the report shows losses against time.
+      people: Whether people had several records, of which one each was taken.
     """
     sentences = [
         "They show what these attacks achieved, which is a lower bound on the leak: other attacks may do better.",
@@ -48,6 +53,11 @@ def limits(
         "They are measurements, not a legal conclusion. Whether the model is personal data, and what follows, also "
         "depends on who could attack it, with what means, and what membership would reveal.",
     ]
+    if people:
+        sentences.append(
+            "Each person counts once, by one record drawn at random, so the intervals hold for people. An attacker who "
+            "has several records of a person may do better."
+        )
     sentences += _unresolved(attacks[0]["operating_points"])
     if verdict["frequencies"]:
         sentences.append(_accusations(verdict["frequencies"]))

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from diffaudit_jax import metrics
 from diffaudit_jax._version import __version__
 from diffaudit_jax.metrics import Estimate
+from diffaudit_jax.metrics.groups import one_each, people
+from diffaudit_jax.metrics.membership import FEWEST
 from diffaudit_jax.metrics.samples import truth
 from diffaudit_jax.report.curves import histogram, surest, thinned
 from diffaudit_jax.report.document import SCHEMA, SCHEMA_VERSION, to_json
@@ -20,12 +22,13 @@ from diffaudit_jax.report.evidence import Trajectory, checked_images, checked_sc
 from diffaudit_jax.report.exposed import most_exposed
 from diffaudit_jax.report.limits import limits
 from diffaudit_jax.report.report import Report
+from diffaudit_jax.report.schema import RATES
 from diffaudit_jax.report.verdict import TESTS_PER_ATTACK, shared_level, verdict
 from diffaudit_jax.types import InputError, known
 
 LEVEL = 0.95
 FPRS = (0.1, 0.01, 0.001)
-LIBRARIES = ("jax", "numpy", "scipy", "scikit-learn")
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "scikit-learn")
 
 
 def _estimate(estimate: Estimate | None) -> dict[str, float] | None:
@@ -64,14 +67,16 @@ def _attack(
                 "threshold": _finite(transfer.threshold),
                 "fpr": _estimate(transfer.fpr),
                 "tpr": _estimate(transfer.tpr),
+                "num_members": transfer.num_members,
+                "num_nonmembers": transfer.num_nonmembers,
                 "reason": transfer.reason,
             }
             for transfer in found.transfers
         ],
         "decision": {
             "threshold": _finite(found.decision.threshold),
-            "balanced_accuracy": _estimate(found.decision.balanced_accuracy),
-            "f1": _estimate(found.decision.f1),
+            "prevalence": found.decision.prevalence,
+            **{rate: _estimate(getattr(found.decision, rate)) for rate in RATES},
         },
         "roc": thinned(*found.roc[:2]),
         "histogram": histogram(scores, member),
@@ -79,16 +84,20 @@ def _attack(
     }
 
 
+def _counts(member: NDArray) -> dict[str, int]:
+    return {"members": int(member.sum()), "nonmembers": int((~member).sum())}
+
+
 def _quartiles(losses: NDArray) -> dict[str, list[float]]:
     q25, median, q75 = np.quantile(losses, [0.25, 0.5, 0.75], axis=0)
     return {"median": median.tolist(), "q25": q25.tolist(), "q75": q75.tolist()}
 
 
-def _trajectory(trajectory: Trajectory, member: NDArray) -> dict[str, Any]:
-    """Returns the trajectory's section of the document."""
-    losses = {}
+def _trajectory(trajectory: Trajectory, member: NDArray, rows: NDArray) -> dict[str, Any]:
+    """Returns the trajectory's section of the document, over these rows."""
+    losses, member = {}, member[rows]
     for name, values in trajectory.losses.items():
-        values = np.asarray(values, np.float64)
+        values = np.asarray(values, np.float64)[rows]
         by_time = metrics.auc_by_column(-values, member, LEVEL)
         losses[name] = {
             "members": _quartiles(values[member]),
@@ -100,9 +109,11 @@ def _trajectory(trajectory: Trajectory, member: NDArray) -> dict[str, Any]:
     return {"times": np.asarray(trajectory.times, float).tolist(), "losses": losses}
 
 
-def _blind(images: NDArray, scores: Mapping[str, NDArray], member: NDArray, seed: int) -> dict[str, Any]:
+def _blind(
+    images: NDArray, scores: Mapping[str, NDArray], member: NDArray, codes: NDArray, rows: NDArray, seed: int
+) -> dict[str, Any]:
     """Returns the blind baseline's section: what a classifier finds that never saw the model."""
-    blind = metrics.blind_baseline(images, member, level=LEVEL, seed=seed)
+    blind = metrics.blind_baseline(images, member, groups=codes, level=LEVEL, seed=seed)
     level = shared_level(LEVEL, len(scores))
     return {
         "auc": _estimate(blind.auc),
@@ -111,7 +122,7 @@ def _blind(images: NDArray, scores: Mapping[str, NDArray], member: NDArray, seed
         "num_permutations": blind.num_permutations,
         "advantage_level": level,
         "advantage": {
-            name: _estimate(metrics.advantage_over_blind(values, blind.scores, member, level=level))
+            name: _estimate(metrics.advantage_over_blind(values[rows], blind.scores[rows], member[rows], level=level))
             for name, values in scores.items()
         },
     }
@@ -128,6 +139,7 @@ def membership_report(
     *,
     images: NDArray[np.uint8] | None = None,
     trajectory: Trajectory | None = None,
+    groups: ArrayLike | None = None,
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     show_images: int = 0,
@@ -142,18 +154,20 @@ def membership_report(
       images: Uint8 [n, height, width, channels], the records asked about. With them a classifier that never sees
         the model checks whether the two groups differ by themselves; without them the report says it could not check.
       trajectory: Losses of the same queries against time.
+      groups: Int [n], the person of each record, if some have several. Statistics are then of one record of each
+        person, drawn at random, as records of one person are not independent; the document holds both counts.
       attacks: Name of the attack -> what it is (`access`, `paper`, `calls`, `config`), JSON.
       provenance: Where the numbers come from: seeds, hashes, data, target, training, device; JSON.
       show_images: How many of the most exposed records to show. They are personal data, so by default none.
-      seed: Seed of the report's own randomness (the split in halves, the blind classifier).
+      seed: Seed of the report's own randomness (the split in halves, the blind classifier, one record a person).
       title: Title of the page.
 
     Returns:
       The report, with `save`, `summary` and the JSON `document`.
 
     Raises:
-      InputError: if scores, truth, images or trajectory do not fit together, a value is not finite, a group has fewer
-        than ten records, or attacks or provenance are not JSON.
+      InputError: if scores, truth, images, groups or trajectory do not fit together, a value is not finite, there are
+        fewer than ten members or non-members (of people: ten people), or attacks or provenance are not JSON.
     """
     member = truth(member)
     scores = checked_scores(scores, member)
@@ -163,12 +177,21 @@ def membership_report(
         known("attack", name, scores)
     if show_images < 0 or (show_images and images is None):
         raise InputError(f"show_images={show_images} needs images and a count of 0 or more: pass both, or neither.")
+    codes = people(groups, member)
+    rows = one_each(codes, seed)
+    each, counts = member[rows], _counts(member[rows])
+    records = None if len(rows) == len(member) else _counts(member)
+    if records and min(counts.values()) < FEWEST:
+        raise InputError(
+            f"{counts['members']} and {counts['nonmembers']} people among members and non-members are too few for "
+            f"statistics, however many records they have: query at least {FEWEST} people of each."
+        )
     shared = shared_level(LEVEL, TESTS_PER_ATTACK * len(scores))
     sections = [
-        _attack(name, values, member, (attacks or {}).get(name, {}), shared, seed) for name, values in scores.items()
+        _attack(name, values[rows], each, (attacks or {}).get(name, {}), shared, seed)
+        for name, values in scores.items()
     ]
-    counts = {"members": int(member.sum()), "nonmembers": int((~member).sum())}
-    blind = None if images is None else _blind(images, scores, member, seed)
+    blind = None if images is None else _blind(images, scores, member, codes, rows, seed)
     concluded = verdict(sections, blind, counts, LEVEL)
     document = {
         "schema": SCHEMA,
@@ -177,10 +200,11 @@ def membership_report(
         "title": title or "What this model reveals about its training data",
         "verdict": concluded,
         "counts": counts,
+        "records": records,
         "level": LEVEL,
         "attacks": sections,
         "blind": blind,
-        "trajectory": None if trajectory is None else _trajectory(trajectory, member),
+        "trajectory": None if trajectory is None else _trajectory(trajectory, member, rows),
         "exposed": most_exposed(scores[concluded["attack"]], member, trajectory, images, show_images),
         "provenance": {
             **(provenance or {}),
@@ -188,7 +212,7 @@ def membership_report(
             "versions": _versions(),
             "platform": platform.platform(),
         },
-        "limits": limits(sections, concluded, blind, trajectory is not None),
+        "limits": limits(sections, concluded, blind, trajectory is not None, records is not None),
     }
     # Through JSON, so that the document in hand is the one that will be read back.
     return Report(json.loads(to_json(document)))

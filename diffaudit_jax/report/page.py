@@ -16,9 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from diffaudit_jax.report import figures
-from diffaudit_jax.report.document import read_document, write_text
+from diffaudit_jax.report.document import read_document
 from diffaudit_jax.report.drawing import Drawing, percent
-from diffaudit_jax.types import InputError
+from diffaudit_jax.types import InputError, write_atomic
 
 
 def estimate(value: dict[str, float] | None, digits: int = 2) -> str:
@@ -99,11 +99,16 @@ def redraw(directory: str | os.PathLike[str]) -> Path:
       Path of the page.
 
     Raises:
-      InputError: if there is no readable report (see `read_document`), or it lacks a part.
+      InputError: if there is no readable report (see `read_document`), or its parts do not fit together.
     """
     path, document = Path(directory) / "report.html", read_document(directory)
     try:
-        write_text(path, render(document))
-    except (KeyError, jinja2.UndefinedError) as error:
-        raise InputError(f"the report in {str(directory)!r} lacks {error}: write the report again.") from None
+        page = render(document).encode()
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, jinja2.TemplateError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"the report in {str(directory)!r} has parts that do not fit together ({type(error).__name__}: {reason}): "
+            "write the report again."
+        ) from None
+    write_atomic(path, page)
     return path

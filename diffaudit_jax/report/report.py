@@ -7,8 +7,9 @@ from typing import Any
 
 from markupsafe import escape
 
-from diffaudit_jax.report.document import read_document, to_json, write_text
+from diffaudit_jax.report.document import read_document, to_json
 from diffaudit_jax.report.page import estimate, percent, render, shares
+from diffaudit_jax.types import write_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,11 @@ class Report:
           InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
         """
         directory = Path(directory)
-        text = to_json(self.document)  # refused before anything is written
+        texts = to_json(self.document), render(self.document)  # refused before anything is written
         directory.mkdir(parents=True, exist_ok=True)
         paths = directory / "report.json", directory / "report.html"
-        write_text(paths[0], text)
-        write_text(paths[1], render(self.document))
+        for path, text in zip(paths, texts, strict=True):
+            write_atomic(path, text.encode())
         return paths
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffaudit_jax.metrics.samples import truth
 from diffaudit_jax.types import InputError
 
 MEMBER = "member"
@@ -22,7 +23,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
@@ -43,13 +44,7 @@ def _truth(values: np.ndarray) -> np.ndarray:
     if None in known:
         wrong = values.tolist()[known.index(None)]
         raise InputError(f"column {MEMBER!r} holds {wrong!r}: use true or false, or 1 or 0, in every row.")
-    if not known:
-        raise InputError(f"column {MEMBER!r} has no rows: add one row per record.")
-    member = np.array(known, bool)
-    if member.all() or not member.any():
-        has, lacks = ("members", "non-members") if member.any() else ("non-members", "members")
-        raise InputError(f"column {MEMBER!r} has {has} only ({len(member)} rows): add rows of {lacks}.")
-    return member
+    return truth(np.array(known, bool))
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ Four levels, each a statement about evidence and never about safety:
 
     detected       an attack beats guessing, on average (its AUC is above 1/2) or at the top (members crowd among the
                    records it is surest about), with the error of both tests of all attacks shared (Bonferroni)
-    split-leaks    a classifier that never saw the model tells the two groups apart: scores overstate the model's part
+    split-leaks    a classifier that never saw the model tells the two groups apart (p <= .01; up to .05 the page asks
+                   for a look): scores overstate the model's part, which may still be shown to be more than nothing
     too-small      nothing was detected, but only a gross leak would have been
     not-detected   nothing was detected with this evidence
 """
@@ -26,6 +27,8 @@ HEADLINES = {
     "too-small": "This audit is too small to say whether the model reveals its training records.",
     "not-detected": "These attacks did not recognise training records better than guessing would.",
 }
+BEYOND_SPLIT = "The two groups differ by themselves, but an attack finds more than that difference explains."
+WORTH_A_LOOK = 0.05  # p-value of the blind check up to which a clean split is said to deserve a look
 TOO_SMALL = 0.75  # if a leak of this AUC could go unnoticed, silence says nothing
 POWER = 0.8
 TESTS_PER_ATTACK = 2
@@ -100,9 +103,15 @@ def split_sentences(blind: dict[str, Any] | None, lead: str) -> list[str]:
     advantage = blind["advantage"][lead]
     beyond = f"Against it the strongest attack, {lead}, gains {_auc(advantage)} in AUC"
     if not blind["leaks"]:
+        if blind["p_value"] <= WORTH_A_LOOK:
+            return [
+                f"{seen}: worth a look at how the two groups were drawn, but chance alone does as well on one fair "
+                f"split in {1 / blind['p_value']:.0f}. {beyond}."
+            ]
         return [f"{seen}, no better than guessing as far as this sample shows. {beyond}."]
     rest = (
-        "which is more than nothing: part of what was found does come from the model."
+        "which is more than nothing: as far as that classifier sees the difference, part of what was found does come "
+        "from the model."
         if advantage["low"] > 0
         else "which may be nothing: what was found is not shown to come from the model."
     )
@@ -183,6 +192,7 @@ def verdict(
     noticeable = noticeable_auc(counts["members"], counts["nonmembers"], alpha)
     split = split_sentences(blind, lead["name"])
     counted = None
+    beyond = bool(blind and blind["leaks"] and found and blind["advantage"][lead["name"]]["low"] > 0)
     if blind and blind["leaks"]:
         name, sentences = "split-leaks", split
     elif found:
@@ -196,7 +206,7 @@ def verdict(
     return {
         "level": name,
         "label": LABELS[name],
-        "headline": HEADLINES[name],
+        "headline": BEYOND_SPLIT if beyond else HEADLINES[name],
         "sentences": sentences,
         "split": split,
         "attack": lead["name"],

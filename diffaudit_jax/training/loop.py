@@ -211,8 +211,9 @@ def _resident(model: Model, members: Pool) -> Data:
         return Data(jnp.asarray(members.x), None)
     if members.labels is None:
         raise InputError("a class-conditional model needs labels, and these members have none: set num_classes=None.")
-    if int(members.labels.max()) >= model.num_classes:
-        raise InputError(f"label {int(members.labels.max())} does not fit {model.num_classes=}.")
+    for label in (int(members.labels.min()), int(members.labels.max())):
+        if not 0 <= label < model.num_classes:
+            raise InputError(f"label {label} does not fit a model of {model.num_classes} classes, 0 and up.")
     return Data(jnp.asarray(members.x), jnp.asarray(members.labels))
 
 

@@ -1,12 +1,15 @@
 """One tiny run and one audit of it, made once through the command line and read by every test here."""
 
-from collections.abc import Callable
+import contextlib
+import gzip
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from diffaudit_jax import training
 from diffaudit_jax.cli import main
@@ -51,10 +54,61 @@ def trained(tmp_path_factory, compiled_once) -> Path:
 
 @pytest.fixture(scope="package")
 def audited(tmp_path_factory, trained) -> Path:
-    """The audit of `trained` with `ASK`; not to be written to."""
+    """The audit of `trained` with `ASK`, and what it printed beside it; not to be written to."""
     out = tmp_path_factory.mktemp("audited") / "audit"
-    main(["audit", str(trained), "--out", str(out), *ASK])
+    with (out.parent / "printed").open("w") as printed, contextlib.redirect_stdout(printed):
+        main(["audit", str(trained), "--out", str(out), *ASK])
     return out
+
+
+@pytest.fixture(scope="package")
+def bad(tmp_path_factory):
+    """A folder of things that cannot be used; tests write BAD for its path."""
+    folder, rng = tmp_path_factory.mktemp("bad"), np.random.default_rng(0)
+    x = rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+    hole = x / np.float32(255)
+    hole[3, 2, 1, 0] = np.nan
+    arrays = {
+        "good": {"images": x},
+        "nan": {"images": hole},
+        "range": {"images": x.astype(np.float32)},
+        "shape": {"images": x[0, 0]},
+        "odd": {"images": x[:, :27, :27]},
+        "empty": {"images": x[:0]},
+        "twice": {"images": np.concatenate([x, x])},
+        "objects": {"images": np.array([{}, None], dtype=object)},
+        "unnamed": {"pictures": x},
+        "rgb": {"images": np.repeat(x, 3, axis=-1)},
+        "rest": {"images": rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)},
+    }
+    for name, content in arrays.items():
+        np.savez(folder / f"{name}.npz", **content)
+    whole = (folder / "good.npz").read_bytes()
+    (folder / "half.npz").write_bytes(whole[: len(whole) // 2])
+    idx = bytes((0, 0, 8, 3)) + np.array((40, 28, 28), ">u4").tobytes() + x.tobytes()
+    (folder / "half-idx3-ubyte").write_bytes(idx[:-9])
+    (folder / "half-idx3-ubyte.gz").write_bytes(gzip.compress(idx)[:-9])
+    (folder / "notes.txt").write_text("not images")
+    for name, sizes in {"mixed": (28, 32), "broken": (28, None), "none": ()}.items():
+        (folder / name).mkdir()
+        for i, size in enumerate(sizes):
+            path = folder / name / f"{i}.png"
+            Image.new("L", (size, size)).save(path) if size else path.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (folder / "scores.csv").write_text("member,a\n1,0.5\n0,nan\n")
+    (folder / "members.csv").write_text("member,a\n1,0.5\n1,0.6\n")
+    (folder / "words.csv").write_text("member,a\n1,high\n0,low\n")
+    (folder / "few.csv").write_text("member,a\n1,0.5\n0,0.4\n")
+    (folder / "empty.csv").write_text("")
+    (folder / "old.json").write_text("{}")
+    (folder / "newer").mkdir()
+    (folder / "newer" / "report.json").write_text('{"schema": "diffaudit.membership", "schema_version": 99}')
+    (folder / "half").mkdir()
+    (folder / "half" / "report.json").write_text('{"schema": "diffaudit.memb')
+    (folder / "poor").mkdir()
+    (folder / "poor" / "report.json").write_text('{"schema": "diffaudit.membership", "schema_version": 1}')
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.tex").write_text("mine")
+    return folder
 
 
 @pytest.fixture
@@ -87,6 +141,11 @@ def refused(diffaudit) -> Callable[..., str]:
         return err[0].removeprefix("diffaudit: ")
 
     return run
+
+
+def at(folder: Path, words: Iterable[str]) -> list[str]:
+    """Puts a folder's path where a table says BAD."""
+    return [word.replace("BAD", str(folder)) for word in words]
 
 
 def scores(directory: Path) -> dict[str, np.ndarray]:

@@ -24,23 +24,38 @@ from diffaudit_jax.types import InputError
 KEY = jax.random.key(0)
 N = 40
 POOL = from_arrays(np.arange(N, dtype="<u4").view(np.uint8).reshape(N, 2, 2), labels=np.arange(N) % 4, name="forty")
+PEOPLE = replace(POOL, groups=np.arange(N, dtype=np.int32) // 2)
 SPLITS = {
     "plain": split(KEY, POOL, members=10, nonmembers=10),
     "reference": split(KEY, POOL, members=10, nonmembers=10, reference=20),
     "coin": split_coin(KEY, POOL, queries=20, always=5),
     "one query": split_coin(KEY, POOL, queries=1),
+    "people": split(KEY, PEOPLE, members=10, nonmembers=10),
+    "mixed": split(KEY, PEOPLE, members=10, nonmembers=10, by="record"),
 }
 
 
 @pytest.mark.parametrize("made", SPLITS.values(), ids=SPLITS)
 def test_round_trip_through_json(made):
     # The pool's order is not the split's business: rows are looked up.
-    back = from_record(json.loads(json.dumps(to_record(made))), POOL.take(np.arange(N)[::-1]))
+    back = from_record(json.loads(json.dumps(to_record(made))), PEOPLE.take(np.arange(N)[::-1]))
     assert to_record(back) == to_record(made)
     np.testing.assert_array_equal(back.queries.x, made.queries.x)
     np.testing.assert_array_equal(back.queries.cond, made.queries.cond)
     np.testing.assert_array_equal(back.member, made.member)
     np.testing.assert_array_equal(back.training.rows, made.training.rows)
+    assert back.by == made.by
+    if made.by == "group":
+        np.testing.assert_array_equal(back.groups, made.groups)
+
+
+def test_a_split_by_group_needs_the_groups_again():
+    with pytest.raises(InputError, match="made by group but forty has no groups: load it with the same groups"):
+        from_record(to_record(SPLITS["people"]), POOL)
+    with pytest.raises(InputError, match="unknown by 'person'"):
+        from_record(to_record(SPLITS["people"]) | {"by": "person"}, PEOPLE)
+    older = {side: part for side, part in to_record(SPLITS["plain"]).items() if side != "by"}
+    assert from_record(older, POOL).by == "record"
 
 
 def test_a_pair_comes_back_from_its_union():
@@ -131,6 +146,19 @@ BAD = {
 def test_bad_secmi_files_are_refused(tmp_path, sides, message):
     with pytest.raises(InputError, match=message):
         from_secmi(secmi(tmp_path, *sides), POOL)
+
+
+def test_two_flipped_bytes_are_no_secmi_file(tmp_path):
+    order = np.random.default_rng(0).permutation(N)
+    np.savez_compressed(tmp_path / "s.npz", mia_train_idxs=order[:20], mia_eval_idxs=order[20:])
+    whole = bytearray((tmp_path / "s.npz").read_bytes())
+    at = whole.index(b"mia_train_idxs.npy") + 60  # inside the first array's compressed data
+    for place in range(at, at + 40):
+        (tmp_path / "s.npz").write_bytes(
+            whole[:place] + bytes(byte ^ 255 for byte in whole[place : place + 2]) + whole[place + 2 :]
+        )
+        with pytest.raises(InputError, match=r"s.npz is not an npz with mia_train_idxs and mia_eval_idxs \("):
+            from_secmi(tmp_path / "s.npz", POOL)
 
 
 @pytest.mark.parametrize("make", [lambda p: np.savez(p, a=1), lambda p: p.write_text("no"), lambda p: None])

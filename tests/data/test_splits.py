@@ -107,6 +107,16 @@ def test_many_groups_are_people_and_few_must_be_said():
     assert set(mixed.members.groups.tolist()) == set(mixed.nonmembers.groups.tolist()) == {0, 1}
 
 
+def test_queries_know_their_person_only_if_people_were_dealt():
+    people = numbered(60, groups=np.arange(60) // 3)
+    for parts in (split(KEY, people, members=30, nonmembers=30), split_coin(KEY, people, queries=15)):
+        np.testing.assert_array_equal(parts.groups, parts.queries.row // 3)
+        assert not set(parts.groups[parts.member]) & set(parts.groups[~parts.member])
+    assert split(KEY, people, members=30, nonmembers=30, by="record").groups is None  # e.g. twenty occupations
+    assert pair(people.take(np.arange(30)), people.take(np.arange(30, 60))).groups is None
+    assert split(KEY, POOL, members=30, nonmembers=30).groups is None
+
+
 TWICE = numbered(20).take(np.array([*range(20), 3, 5, 3]))  # rows are repeated as well as content
 TWICE = renumbered(TWICE)
 

@@ -117,6 +117,16 @@ def test_what_is_not_text_is_refused(tmp_path, raw):
         load(tmp_path / "t.csv")
 
 
+def test_two_flipped_bytes_in_a_gzip_are_refused(tmp_path):
+    whole = gzip.compress(CSV.encode(), mtime=0)
+    for place in range(10, len(whole) - 1):  # past the header, whose time stamp matters to nobody
+        (tmp_path / "t.csv.gz").write_bytes(
+            whole[:place] + bytes(byte ^ 255 for byte in whole[place : place + 2]) + whole[place + 2 :]
+        )
+        with pytest.raises(InputError, match=r"t.csv.gz cannot be read as UTF-8 text \("):
+            load(tmp_path / "t.csv.gz")
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

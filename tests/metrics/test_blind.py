@@ -54,7 +54,7 @@ def test_shifted_pools_are_noticed(name):
     x = SHIFTS[name](pool(), np.random.default_rng(0)).astype(np.uint8)
     found = blind_baseline(x, MEMBER, num_permutations=199)
     assert found.leaks
-    assert found.p_value <= 0.05
+    assert found.p_value <= 0.01
     assert found.auc.value > 0.6
 
 
@@ -81,7 +81,7 @@ REPEATS = 300
 
 
 def test_fair_splits_raise_a_false_alarm_as_often_as_announced_and_their_interval_holds_one_half():
-    found = [blind_baseline(*table(seed), num_permutations=99, seed=seed) for seed in range(REPEATS)]
+    found = [blind_baseline(*table(seed), alarm=0.05, num_permutations=99, seed=seed) for seed in range(REPEATS)]
     error = 3 * np.sqrt(0.05 * 0.95 / REPEATS)
     assert abs(np.mean([b.leaks for b in found]) - 0.05) <= error
     assert np.mean([b.auc.low <= 0.5 <= b.auc.high for b in found]) >= 0.95 - error
@@ -90,7 +90,7 @@ def test_fair_splits_raise_a_false_alarm_as_often_as_announced_and_their_interva
 
 
 def test_shifted_tables_are_noticed_nearly_always():
-    found = [blind_baseline(*table(seed, shift=1.5), num_permutations=99, seed=seed) for seed in range(100)]
+    found = [blind_baseline(*table(seed, shift=1.5), alarm=0.05, num_permutations=99, seed=seed) for seed in range(100)]
     assert np.mean([b.leaks for b in found]) > 0.9
 
 
@@ -139,12 +139,12 @@ def test_bytes_and_signed_floats_are_the_same_pictures():
 
 def test_seed_decides_everything():
     x, member = table(0)
-    same, again, other = (blind_baseline(x, member, seed=seed, num_permutations=19) for seed in (1, 1, 2))
+    same, again, other = (blind_baseline(x, member, seed=seed, num_permutations=99) for seed in (1, 1, 2))
     np.testing.assert_array_equal(same.scores, again.scores)
     assert same[:4] == again[:4]
     assert not np.array_equal(same.scores, other.scores)
     np.testing.assert_array_equal(same.scores, blind_scores(x, member, seed=1))
-    np.testing.assert_array_equal(same.scores, blind_baseline(x, member, seed=1, num_permutations=39).scores)
+    np.testing.assert_array_equal(same.scores, blind_baseline(x, member, seed=1, num_permutations=199).scores)
 
 
 @pytest.mark.parametrize("shape", [(5,), (1,), (4, 4, 3), (1, 1), (200,), (2, 3, 2, 2)])
@@ -156,7 +156,7 @@ def test_any_shape_of_record_is_scored(shape):
 
 
 def test_identical_records_say_nothing():
-    found = blind_baseline(np.full((40, 6, 6), 7, np.uint8), np.arange(40) < 20, num_permutations=19)
+    found = blind_baseline(np.full((40, 6, 6), 7, np.uint8), np.arange(40) < 20, num_permutations=99)
     assert (found.auc.value, found.p_value, found.leaks) == (0.5, 1.0, False)
 
 
@@ -215,7 +215,7 @@ def test_correlation_shortens_the_interval():
         (np.zeros((10, 3)), np.arange(9) < 4, 2, "10 records but member has 9"),
         (np.zeros((10, 3)), np.arange(10) < 3, 5, "folds is 5: choose 2 to 3"),
         (np.zeros((10, 3)), np.arange(10) < 3, 1, "folds is 1"),
-        (np.zeros((10, 3)), np.arange(10) < 0, 2, "no members"),
+        (np.zeros((10, 3)), np.arange(10) < 0, 2, "non-members only"),
         (np.full((10, 3), np.nan), np.arange(10) < 5, 2, "record 0 holds a value that is not finite"),
         (np.zeros(10), np.arange(10) < 5, 2, r"shape \(10,\)"),
         (np.zeros((10, 0)), np.arange(10) < 5, 2, r"shape \(10, 0\)"),
@@ -226,12 +226,18 @@ def test_mistakes_are_named(x, member, folds, message):
         blind_scores(x, member, folds=folds)
 
 
-@pytest.mark.parametrize(("level", "few"), [(0.95, 18), (0.9, 8), (0.99, 98)])
-def test_permutations_must_suffice_for_the_level(level, few):
+@pytest.mark.parametrize(("alarm", "few"), [(0.05, 18), (0.1, 8), (0.01, 98)])
+def test_permutations_must_suffice_for_the_alarm(alarm, few):
     x, member = table(0, shift=9.0)
-    with pytest.raises(InputError, match=f"num_permutations is {few}: level {level} needs at least {few + 1}"):
-        blind_baseline(x, member, level=level, num_permutations=few)
-    assert blind_baseline(x, member, level=level, num_permutations=few + 1).leaks
+    with pytest.raises(InputError, match=f"alarm is {alarm} with {few} permutations"):
+        blind_baseline(x, member, alarm=alarm, num_permutations=few)
+    assert blind_baseline(x, member, alarm=alarm, num_permutations=few + 1).leaks
+
+
+@pytest.mark.parametrize("alarm", [0.0, 1.0, float("nan")])
+def test_alarms_lie_inside_0_and_1(alarm):
+    with pytest.raises(InputError, match=f"alarm is {alarm}"):
+        blind_baseline(*table(0), alarm=alarm)
 
 
 def test_advantage_needs_the_same_records():

@@ -44,7 +44,7 @@ def test_same_seed_same_split():
     [
         (np.where(np.arange(300) == 7, np.nan, SCORES), MEMBER, {}, "row 7 is nan"),
         (SCORES[1:], MEMBER, {}, r"\[299\].*300 rows"),
-        (SCORES, ~(MEMBER | True), {}, "no members"),
+        (SCORES, ~(MEMBER | True), {}, "non-members only"),
         (SCORES, np.arange(300) < 9, {}, "9 members are too few.*at least 10"),
         (SCORES, np.arange(300) >= 3, {}, "3 non-members are too few"),
         (SCORES, MEMBER, {"level": 95}, "level is 95"),

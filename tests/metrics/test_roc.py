@@ -143,12 +143,12 @@ BAD_SCORES = [
     (NORMAL[:-1], MEMBER, r"\[199\].*200 rows.*\[200\]"),
     (NORMAL[:, None], MEMBER, r"\[200, 1\].*\[200\]"),
     (np.full(200, "high"), MEMBER, "not numbers"),
-    (NORMAL, np.ones(200, bool), "200 members and no non-members"),
-    (NORMAL, np.zeros(200, bool), "200 non-members and no members"),
+    (NORMAL, np.ones(200, bool), "member has members only \\(200 rows\\): add rows of non-members"),
+    (NORMAL, np.zeros(200, bool), "member has non-members only \\(200 rows\\): add rows of members"),
     (NORMAL, np.where(np.arange(200) == 3, 2, MEMBER), "member is 2 in row 3"),
     (NORMAL, np.where(MEMBER, "1", "0"), "member is <U1"),
     (NORMAL, np.where(np.arange(200) == 3, np.nan, MEMBER), "member is nan in row 3"),
-    ([], [], "0 non-members and no members"),
+    ([], [], "member has no rows: add one row per record"),
 ]
 
 

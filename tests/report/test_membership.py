@@ -9,13 +9,17 @@ import pytest
 from PIL import Image
 
 from diffaudit_jax import metrics
+from diffaudit_jax.metrics.groups import one_each
 from diffaudit_jax.report import Trajectory, membership_report, read_scores
 from diffaudit_jax.report.exposed import most_exposed
 from diffaudit_jax.types import InputError
 
 from .audits import HOSTILE, SIZES, audit
 
-KEYS = "schema schema_version created title verdict counts level attacks blind trajectory exposed provenance limits"
+KEYS = (
+    "schema schema_version created title verdict counts records level attacks blind trajectory exposed provenance "
+    "limits"
+)
 
 
 @pytest.mark.parametrize("level", SIZES)
@@ -42,7 +46,10 @@ def test_numbers_are_those_of_metrics(reports, level):
             assert shown["tpr"] == (point.tpr and point.tpr._asdict())
         for shown, moved in zip(section["transfers"], stats.transfers, strict=True):
             assert shown["tpr"] == (moved.tpr and moved.tpr._asdict())
-        assert section["decision"]["f1"] == stats.decision.f1._asdict()
+            assert (shown["num_members"], shown["num_nonmembers"]) == (moved.num_members, moved.num_nonmembers)
+        assert section["decision"]["prevalence"] == stats.decision.prevalence
+        for rate in ("balanced_accuracy", "accuracy", "f1", "tpr", "fpr"):
+            assert section["decision"][rate] == getattr(stats.decision, rate)._asdict()
         # Two attacks: the verdict's interval spends a quarter of the error, the advantage's a half.
         assert section["auc_shared"] == pytest.approx(metrics.auc(scores, member, level=0.9875)._asdict())
         gained = metrics.advantage_over_blind(scores, blind.scores, member, level=0.975)
@@ -106,7 +113,69 @@ def test_a_bare_array_is_a_report_too():
     assert (document["blind"], document["trajectory"]) == (None, None)
     assert "could not be checked" in " ".join(document["verdict"]["split"])
     assert any("nobody checked" in limit for limit in document["limits"])
-    assert document["provenance"]["versions"]["numpy"] == np.__version__
+    versions = document["provenance"]["versions"]
+    assert versions["numpy"] == np.__version__
+    assert {"jax", "jaxlib", "flax", "optax", "orbax-checkpoint"} <= set(versions)
+
+
+def with_people(level, records=3):
+    """The audit with so many records of each person: what a person has in common, and something of each record."""
+    given, rng = audit(level), np.random.default_rng(0)
+    person = np.repeat(np.arange(len(given["member"])), records)
+    copies = {
+        "scores": {name: s[person] + 0.1 * rng.normal(size=len(person)) for name, s in given["scores"].items()},
+        "member": given["member"][person],
+        "images": given["images"][person] + rng.integers(0, 3, (len(person), 6, 6, 1)).astype(np.uint8),
+        "trajectory": Trajectory(TIMES, {"eps": rng.random((len(person), 2))}),
+    }
+    return given | copies, person
+
+
+def test_each_person_counts_once():
+    given, person = with_people("too-small")
+    document = membership_report(**given, groups=person, seed=5).document
+    assert document["records"] == {"members": 36, "nonmembers": 36}
+    assert document["counts"] == {"members": 12, "nonmembers": 12}
+    rows = one_each(person, 5)
+    assert person[rows].tolist() == list(range(24))
+    alone = membership_report(
+        {name: values[rows] for name, values in given["scores"].items()},
+        given["member"][rows],
+        trajectory=Trajectory(TIMES, {"eps": given["trajectory"].losses["eps"][rows]}),
+        attacks=given["attacks"],
+        seed=5,
+    ).document
+    assert document["attacks"] == alone["attacks"]
+    assert document["trajectory"] == alone["trajectory"]
+    blind = metrics.blind_baseline(given["images"], given["member"], groups=person, seed=5)
+    assert document["blind"]["p_value"] == blind.p_value
+    for name, gained in document["blind"]["advantage"].items():
+        once = given["scores"][name][rows], blind.scores[rows], given["member"][rows]
+        assert gained == pytest.approx(metrics.advantage_over_blind(*once, level=0.975)._asdict())
+    # Exposure is a matter of records: the list and its rows are of all that were asked about.
+    lead = given["scores"][document["verdict"]["attack"]]
+    assert document["exposed"][0]["row"] == np.flatnonzero(given["member"])[lead[given["member"]].argmax()]
+    assert any("Each person counts once" in limit for limit in document["limits"])
+
+
+def test_a_person_for_every_record_changes_nothing(reports):
+    given = audit("too-small")
+    again = membership_report(**given, groups=[f"p{i}" for i in range(24)]).document
+    assert again | {"created": ""} == reports["too-small"].document | {"created": ""}
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_person_effect_raises_false_alarms_unless_people_are_named(grouped):
+    """A model that leaks nothing, with scores that differ by person: P[detected] <= 0.05 over people."""
+    person, trials, alarms = np.repeat(np.arange(40), 8), 60, 0
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        member = (rng.permutation(40) < 20)[person]
+        scores = 2 * rng.normal(size=40)[person] + rng.normal(size=320)
+        found = membership_report(scores, member, groups=person if grouped else None, seed=seed)
+        alarms += bool(found.document["verdict"]["detected"])
+    error = 3 * np.sqrt(0.05 * 0.95 / trials)
+    assert (alarms / trials <= 0.05 + error) == grouped
 
 
 def test_scores_of_another_tool_give_the_same_statistics(reports, tmp_path):
@@ -144,8 +213,11 @@ SCORES = np.linspace(0, 1, 24)
         ({"scores": {"a": SCORES[:-1]}}, r"attack 'a': scores has shape \[23\]"),
         ({"scores": {"a": np.where(MEMBER, np.nan, 0.0)}}, r"attack 'a': .*nan"),
         ({"member": np.arange(24)}, "member is "),
-        ({"member": np.ones(24, bool)}, "24 members and no non-members"),
+        ({"member": np.ones(24, bool)}, "member has members only"),
         ({"member": np.arange(24) < 3}, "3 members are too few"),
+        ({"groups": np.zeros(23, int)}, r"groups is int64 of shape \(23,\): give one .* the 24 records"),
+        ({"groups": np.arange(24) % 2}, r"group 0 has members and non-members \(2 of 2 groups do\)"),
+        ({"groups": np.arange(24) // 2}, "6 and 6 people among members and non-members are too few"),
         ({"images": np.zeros((24, 4, 4, 1))}, "type float64: give uint8"),
         ({"images": np.zeros((23, 4, 4, 1), np.uint8)}, r"shape \(23, 4, 4, 1\).*\(24, height, width, channels\)"),
         ({"images": np.zeros((24, 4, 4, 2), np.uint8)}, "with 1, 3 or 4 channels"),

@@ -1,5 +1,7 @@
 """The page: everything is escaped, nothing is loaded, ids are unique, and it can be drawn again from the JSON."""
 
+import copy
+import json
 import re
 from html.parser import HTMLParser
 
@@ -8,6 +10,7 @@ import pytest
 
 from diffaudit_jax.report import Report, membership_report, redraw, render
 from diffaudit_jax.report.page import estimate, flat, link, shares
+from diffaudit_jax.report.schema import DOCUMENT, faults
 from diffaudit_jax.types import InputError
 
 from .audits import HOSTILE, SIZES, audit
@@ -152,6 +155,81 @@ def test_what_is_not_a_report_is_refused(tmp_path, text, says):
     with pytest.raises(InputError, match=says):
         redraw(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def damaged(document, place, value):
+    """The document with one part replaced, or left out if the value is ...; lists are counted in the place."""
+    document = copy.deepcopy(document)
+    *path, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    parent = document
+    for part in path:
+        parent = parent[part]
+    if value is ...:
+        del parent[last]
+    else:
+        parent[last] = value
+    return document
+
+
+WRONG = [
+    ("level", "x", "has 'x' at level, not a number"),
+    ("level", True, "has True at level, not a number"),
+    ("counts", None, "has None at counts, not an object"),
+    ("counts.members", 0, "has 0 at counts.members, not a whole number from 1"),
+    ("counts.nonmembers", 2.5, "has 2.5 at counts.nonmembers, not a whole number"),
+    ("counts", ..., "lacks counts"),
+    ("created", 3, "has 3 at created, not text"),
+    ("title", ["a"], r"has \['a'\] at title, not text"),
+    ("attacks", [], r"has \[\] at attacks, not a list with an entry"),
+    ("attacks", {}, "has {} at attacks, not a list"),
+    ("attacks.1.auc", ..., r"lacks attacks\[1\].auc"),
+    ("attacks.0.auc.low", "0.5", r"has '0.5' at attacks\[0\].auc.low, not a number"),
+    ("attacks.0.operating_points.2.tpr", 0.5, r"has 0.5 at attacks\[0\].operating_points\[2\].tpr, not an object"),
+    ("attacks.0.histogram.edges", [], r"not a list with an entry"),
+    ("attacks.0.spec", None, r"has None at attacks\[0\].spec, not an object"),
+    ("verdict", "fine", "has 'fine' at verdict, not an object"),
+    ("verdict.frequencies", {}, "lacks verdict.frequencies.target_fpr, verdict.frequencies.found"),
+    ("verdict.sentences", "all is well", "at verdict.sentences, not a list"),
+    ("blind.leaks", "no", "has 'no' at blind.leaks, not true or false"),
+    ("blind.advantage.weak", 1, "has 1 at blind.advantage.weak, not an object"),
+    ("blind.advantage.weak", ..., "do not fit together .*weak"),
+    ("trajectory.times", None, "has None at trajectory.times, not a list"),
+    ("trajectory.times", [0.5], "do not fit together"),
+    ("trajectory.losses.eps.auc", [0.5, None], r"has None at trajectory.losses.eps.auc\[1\], not a number"),
+    ("exposed.0.trajectory", None, "do not fit together"),
+    ("exposed.0.row", -1, r"has -1 at exposed\[0\].row"),
+    ("provenance", [], r"has \[\] at provenance, not an object"),
+    ("limits", ["a", None], r"has None at limits\[1\], not text"),
+    ("level", float("nan"), "is not JSON .it holds NaN"),
+    ("counts.members", float("inf"), "is not JSON .it holds Infinity"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "says"), WRONG, ids=[f"{p}={v}"[:40] for p, v, _ in WRONG])
+def test_a_report_with_a_wrong_part_is_refused_by_its_place(reports, tmp_path, place, value, says):
+    (tmp_path / "report.json").write_text(json.dumps(damaged(reports["detected"].document, place, value)))
+    with pytest.raises(InputError, match=rf"{says}.*: write the report again\.$"):
+        redraw(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_the_shape_of_a_document_names_all_its_parts(reports, level):
+    document = reports[level].document
+    assert list(faults(document, DOCUMENT)) == []
+    assert set(document) == {"schema", "schema_version", *DOCUMENT}
+
+
+def test_people_with_several_records_are_counted_on_the_page():
+    given = audit("too-small")
+    person = np.repeat(np.arange(24), 3)
+    document = membership_report(
+        {name: scores[person] for name, scores in given["scores"].items()}, given["member"][person], groups=person
+    ).document
+    text = " ".join(Page(render(document)).text.split())
+    assert "36 training records and 36 others asked about, one of each of 12 and 12 people counted" in text
+    assert "of 36" in text
+    assert "Each person counts once" in text
 
 
 def test_the_summary_is_an_aligned_table(reports):

@@ -1,5 +1,6 @@
 """Reading scores: the three formats agree, and every kind of bad file is refused by name."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,10 @@ def test_every_spelling_of_the_truth(tmp_path, suffix, member):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"member": [1, 0, 2, 0]}, "holds 2"),
+        ({"member": [1, 0, 2, 0]}, "column 'member' holds 2"),
         ({"member": [1.0, 0.0, float("nan"), 0.0]}, "'member' holds"),
-        ({"member": [1, 1, 1, 1]}, r"members only \(4 rows\): add rows of non-members"),
-        ({"member": [0, 0, 0, 0]}, r"non-members only \(4 rows\): add rows of members"),
+        ({"member": [1, 1, 1, 1]}, r"member has members only \(4 rows\): add rows of non-members"),
+        ({"member": [0, 0, 0, 0]}, r"member has non-members only \(4 rows\): add rows of members"),
         ({"loss": [0.5, float("nan"), 3.0, 0.0]}, "'loss' holds nan in row 1"),
         ({"loss": [0.5, 1.0, float("-inf"), 0.0]}, "'loss' holds -inf in row 2"),
         ({"loss": ["a", "b", "c", "d"]}, "'loss' is not numeric"),
@@ -69,7 +70,7 @@ def test_bad_columns_are_named(tmp_path, suffix, change, says):
     [
         ({"score": [1.0, 2.0]}, "has columns score: add one named 'member'"),
         ({"member": [1, 0]}, "no column beside 'member'"),
-        ({"member": [], "score": []}, "'member' has no rows"),
+        ({"member": [], "score": []}, "member has no rows: add one row per record"),
     ],
 )
 def test_missing_columns_are_named(tmp_path, suffix, columns, says):
@@ -97,6 +98,17 @@ def test_unreadable_files_are_refused(tmp_path, suffix):
     for path in (missing, garbage):
         with pytest.raises(InputError, match=r"cannot read scores from .*; write the file again|has columns"):
             read_scores(path)
+
+
+def test_two_flipped_bytes_are_refused(tmp_path):
+    whole = io.BytesIO()
+    np.savez_compressed(whole, member=np.arange(60) < 20, score=np.random.default_rng(0).normal(size=60))
+    raw = whole.getvalue()
+    for place in range(raw.index(b"score.npy") + 40, raw.index(b"PK\x01\x02") - 1, 7):  # inside the scores' data
+        flipped = raw[:place] + bytes(byte ^ 255 for byte in raw[place : place + 2]) + raw[place + 2 :]
+        (tmp_path / "scores.npz").write_bytes(flipped)
+        with pytest.raises(InputError, match=r"cannot read scores from .*; write the file again\.$"):
+            read_scores(tmp_path / "scores.npz")
 
 
 def test_pickled_arrays_are_not_run(tmp_path):

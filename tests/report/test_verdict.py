@@ -31,10 +31,15 @@ def attack(name="a", low=0.4, value=0.55, high=0.7, p_value=0.5, points=((0.1, "
     }
 
 
-def blind(leaks, advantage_low=0.1):
+def blind(leaks, advantage_low=0.1, p_value=None):
     auc = {"value": 0.8, "low": 0.7, "high": 0.9} if leaks else {"value": 0.5, "low": 0.4, "high": 0.6}
     gain = {"value": 0.2, "low": advantage_low, "high": 0.3}
-    return {"auc": auc, "leaks": leaks, "p_value": 0.002 if leaks else 0.5, "advantage": {"a": gain, "b": gain}}
+    return {
+        "auc": auc,
+        "leaks": leaks,
+        "p_value": p_value or (0.002 if leaks else 0.5),
+        "advantage": {"a": gain, "b": gain},
+    }
 
 
 @pytest.mark.parametrize(
@@ -49,13 +54,19 @@ def blind(leaks, advantage_low=0.1):
         ("not-detected", [attack(value=0.3, high=0.45, low=0.2)], None, COUNTS, "ranks members below non-members"),
         ("too-small", [attack()], None, {"members": 12, "nonmembers": 12}, "12 members and 12 non-members"),
         ("split-leaks", [attack(low=0.9)], blind(True), COUNTS, "part of what was found does come from the model"),
+        ("split-leaks", [attack(low=0.9)], blind(True), COUNTS, "an attack finds more than that difference explains"),
         ("split-leaks", [attack(low=0.9)], blind(True, -0.1), COUNTS, "not shown to come from the model"),
+        ("split-leaks", [attack(low=0.9)], blind(True, -0.1), COUNTS, "so the attacks overstate what the model"),
+        ("split-leaks", [attack()], blind(True), COUNTS, "so the attacks overstate what the model reveals"),
+        ("detected", [attack(low=0.6)], blind(False, p_value=0.02), COUNTS, "worth a look at how the two groups were"),
+        ("detected", [attack(low=0.6)], blind(False, p_value=0.02), COUNTS, "as well on one fair split in 50"),
+        ("not-detected", [attack()], blind(False, p_value=0.052), COUNTS, "0.60] (p = 0.052), no better than guessing"),
         ("split-leaks", [attack()], blind(True), {"members": 12, "nonmembers": 12}, "(p = 0.002)"),
     ],
 )
 def test_evidence_decides_the_level(level, attacks, baseline, counts, says):
     concluded = verdict(attacks, baseline, counts, 0.95)
-    text = " ".join([concluded["headline"], *concluded["sentences"]])
+    text = " ".join([concluded["headline"], *concluded["sentences"], *concluded["split"]])
     assert concluded["level"] == level
     assert says in text
     assert not re.search(r"\b(safe|secure|anonymous|compliant|proves?)\b", text, re.IGNORECASE)

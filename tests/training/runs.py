@@ -14,12 +14,12 @@ from diffaudit_jax.training import Recipe, Run, fit
 SHAPE = (4, 4, 1)
 PROCESS = ddpm_cosine(10)
 MODEL = unet(SHAPE, channels=4, mults=(1,), num_blocks=1, attention=(), middle_attention=False)
-RECIPE = Recipe(num_steps=60, batch_size=4, learning_rate=1e-2, warmup_steps=5)
+RECIPE = Recipe(num_steps=45, batch_size=4, learning_rate=1e-2, warmup_steps=5)
 CHECKPOINT_EVERY = 15
 
 
 def members(n: int = 8, seed: int = 0) -> Pool:
-    """n images that differ in more than noise: bright squares on black."""
+    """N images that differ in more than noise: bright squares on black."""
     rng = np.random.default_rng(seed)
     x = np.zeros((n, *SHAPE), np.uint8)
     for image, (i, j) in zip(x, rng.integers(0, 3, (n, 2)), strict=True):

@@ -14,6 +14,7 @@ from diffaudit_jax.auditing import audit
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models import unet
 from diffaudit_jax.training import Recipe, fit, load_run
+from diffaudit_jax.training.checkpoints import Checkpoints
 from diffaudit_jax.training.state import TrainState
 from diffaudit_jax.types import InputError, Query
 from tests.training.runs import MODEL, PROCESS, RECIPE, SHAPE, members, train
@@ -32,37 +33,36 @@ def test_the_members_loss_falls(unbroken):
     attack = loss_trajectory(PROCESS.times(), num_noises=4)
     untrained = replace(unbroken.target, params=fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=0)).target.params)
     before, after = (-audit(attack, target, queries, key=KEY, block=8).scores for target in (untrained, unbroken.target))
-    # A new network predicts no noise: its loss is the noise's own variance wherever x0 is not clipped.
-    assert (after < 0.7 * before).all()
+    assert (after < before).all()
+    assert after.mean() < 0.8 * before.mean()
 
 
 def test_the_run_says_what_it_is(unbroken):
     assert unbroken.model is MODEL
     assert unbroken.config["recipe"] == asdict(RECIPE)
     assert unbroken.config["members"] == members().fingerprint()
-    assert json.loads(json.dumps(unbroken.config)) == json.loads(json.dumps(dict(unbroken.config)))
     assert int(unbroken.state.step) == RECIPE.num_steps
     assert unbroken.target.shape == SHAPE
     jax.tree.map(np.testing.assert_array_equal, unbroken.target.params, unbroken.state.ema)
 
 
 def test_without_an_average_the_last_weights_are_audited():
-    run = fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=2, ema_decay=0.0))
-    jax.tree.map(np.testing.assert_array_equal, run.target.params, run.state.params)
+    for ema_decay, audited in ((0.0, "params"), (0.9, "ema")):
+        run = fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=0, ema_decay=ema_decay))
+        assert run.target.params is getattr(run.state, audited)
 
 
 def test_a_run_that_is_written_is_the_run_that_is_not(unbroken, stored):
     loaded = load_run(stored)
     same_state(loaded.state, unbroken.state)
     assert loaded.recipe == RECIPE
-    assert loaded.model.config == json.loads(json.dumps(MODEL.config))
-    xt, t = jnp.ones(SHAPE), jnp.float32(0.5)
-    predict = jax.jit(lambda run_params, run: run.target.network.apply(run_params, xt, t).eps, static_argnums=1)
-    np.testing.assert_array_equal(
-        *(predict(run.target.params, run) for run in (loaded, unbroken))
-    )
+    assert loaded.model.config == MODEL.config
+    assert loaded.config == json.loads(json.dumps({**loaded.config, **unbroken.config}))
+    apply = [run.target.network.apply for run in (loaded, unbroken)]
+    both = jax.jit(lambda *params: [f(p, jnp.ones(SHAPE), jnp.float32(0.5)).eps for f, p in zip(apply, params, strict=True)])
+    np.testing.assert_array_equal(*both(loaded.target.params, unbroken.target.params))
     log = [json.loads(line) for line in (stored / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in log] == [15, 20, 30, 40, 45, 60]
+    assert [row["step"] for row in log] == [15, 20, 30, 40, 45]
     assert all(np.isfinite(row["loss"]) for row in log)
 
 
@@ -87,7 +87,7 @@ def test_a_run_stopped_by_its_user_resumes_exactly(tmp_path, unbroken):
         train(tmp_path, progress=stop)
     steps = []
     resumed = train(tmp_path, progress=lambda step, num_steps, info: steps.append(step))
-    assert steps == [40, 45, 60]
+    assert steps == [40, 45]
     same_state(resumed.state, unbroken.state)
 
 
@@ -96,16 +96,16 @@ def test_a_run_may_be_given_more_steps_but_not_fewer(tmp_path, unbroken):
     assert load_run(tmp_path).recipe.num_steps == 30
     same_state(train(tmp_path).state, unbroken.state)
     assert load_run(tmp_path).recipe.num_steps == RECIPE.num_steps
-    with pytest.raises(InputError, match="has been trained 60 steps already"):
+    with pytest.raises(InputError, match="has been trained 45 steps already"):
         train(tmp_path, replace(RECIPE, num_steps=30))
 
 
-def test_another_key_trains_another_model(unbroken):
-    other = fit(jax.random.key(1), MODEL, PROCESS, members(), replace(RECIPE, num_steps=2))
-    start = fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=2))
-    kernel = lambda run: np.asarray(run.state.params["stem"]["conv"]["kernel"])  # noqa: E731
-    assert (kernel(other) != kernel(start)).all()
-    assert (kernel(start) != kernel(unbroken)).any()
+def test_another_key_starts_from_other_weights_and_draws_other_batches():
+    states = [fit(jax.random.key(i), MODEL, PROCESS, members(), replace(RECIPE, num_steps=0)).state for i in (0, 1, 0)]
+    kernels = [np.asarray(state.params["stem"]["conv"]["kernel"]) for state in states]
+    assert (kernels[0] != kernels[1]).all()
+    assert (jax.random.key_data(states[0].key) != jax.random.key_data(states[1].key)).any()
+    same_state(states[0], states[2])
 
 
 def other_members():
@@ -138,9 +138,14 @@ def test_a_directory_with_other_files_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_diverging_run_says_so():
-    with pytest.raises(InputError, match=r"training diverged: the loss is .* at step 20; lower learning_rate"):
-        fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, learning_rate=1e30, warmup_steps=0))
+def test_a_run_whose_weights_are_no_longer_finite_says_so(stored, tmp_path, unbroken):
+    shutil.copy(stored / "run.json", tmp_path)
+    checkpoints = Checkpoints(tmp_path)
+    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), unbroken.state.params)
+    checkpoints.save(unbroken.state._replace(params=lost, step=jnp.int32(30)))
+    checkpoints.close()
+    with pytest.raises(InputError, match=r"training diverged: at step 40 the loss is nan.*lower learning_rate \(0.01\)"):
+        train(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +157,11 @@ def test_a_diverging_run_says_so():
         (
             unet(SHAPE, num_classes=2, attention=()),
             replace(members(), labels=np.arange(8, dtype=np.int32) % 3),
-            "label 2 does not fit model.num_classes=2",
+            "label 2 does not fit a model of 2 classes",
         ),
         (
             unet(SHAPE, num_classes=2, attention=()),
-            replace(members(), labels=np.arange(8, dtype=np.int32) - 1),
+            replace(members(), labels=np.arange(8, dtype=np.int32) % 3 - 1),
             "label -1 does not fit",
         ),
     ],

@@ -1,0 +1,48 @@
+"""What is kept beside a report: where its numbers come from, and the scores themselves."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffaudit_jax import training
+from diffaudit_jax.types import write_atomic
+
+
+def provenance(
+    run: training.Run, hashes: Mapping[str, str], sources: Mapping[str, Any], seed: int, devices: int | None
+) -> dict[str, Any]:
+    """Returns where a report's numbers come from, as JSON.
+
+    Args:
+      run: The audited run.
+      hashes: Fingerprints of the audit.
+      sources: Where members and non-members came from.
+      seed: The audit's seed.
+      devices: Local devices used, None for all.
+    """
+    device = jax.local_devices()[0]
+    return {
+        "data": dict(sources),
+        "seeds": {"audit": seed, "training": run.config.get("seed")},
+        "hashes": dict(hashes),
+        "model": dict(run.model.config),
+        "process": dict(run.process.config),
+        "training": {**run.config["recipe"], "steps_done": int(run.state.step)},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": devices or jax.local_device_count(),
+            "matmul_precision": "float32",
+        },
+    }
+
+
+def save_scores(path: Path, member: np.ndarray, scores: Mapping[str, Any]) -> None:
+    """Keeps the scores beside the report, in the layout that `diffaudit report --scores` reads."""
+    buffer = io.BytesIO()
+    np.savez(buffer, member=member, **scores)
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,68 @@
+"""Words that are not known, and the help that lists those that are."""
+
+import re
+from dataclasses import MISSING, fields
+
+import pytest
+
+from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.quickstart import Quickstart
+from diffaudit_jax.cli.report import DrawReport
+from diffaudit_jax.cli.train import Train
+
+from .conftest import TINY
+
+# These are the parser's own messages, in a box of several lines.
+WORDS = {
+    "flag": (("train", *TINY, "--out", "x", "--membres", "3"), ("--membres", "Perhaps you meant", "--members INT")),
+    "choice": (("audit", "x", "--out", "x", "--statistic", "men"), ("'men'", "'mean'")),
+    "number": (("train", "--data", "x", "--out", "x", "--members", "three"), ("--members", "'three'")),
+    "fraction": (("train", "--data", "x", "--out", "x", "--members", "1.5"), ("--members", "'1.5'")),
+    "required": (("train", "--out", "x"), ("--data STR", "required")),
+    "nothing": ((), ("quickstart", "train", "audit", "report")),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
+    words, parts = WORDS[case]
+    ended = diffaudit(*words)
+    text = ended.out + "\n".join(ended.err)
+    assert ended.code == 2
+    assert "Traceback" not in text
+    for part in parts:
+        assert part in text
+
+
+def test_an_unknown_command_is_met_with_the_nearest(refused):
+    assert (
+        refused("trian") == "unknown command 'trian': did you mean 'train'? There are audit, quickstart, report, train."
+    )
+
+
+COMMANDS = {"quickstart": Quickstart, "train": Train, "audit": Audit, "report": DrawReport}
+POSITIONAL = {"run": "PATH", "directory": "[{None}|PATH]"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_flag_with_its_default(diffaudit, name):
+    ended = diffaudit(name, "--help")
+    assert ended.code == 0
+    _, listed = re.split(r" (?:positional arguments|options) ", ended.out, maxsplit=1)
+    options = " ".join(listed.replace("│", " ").split())
+    for field in fields(COMMANDS[name]):
+        flag = POSITIONAL.get(field.name, f"--{field.name.replace('_', '-')}")
+        default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+        end = "(required)" if field.default is MISSING else f"(default: {default})"
+        # At least one word, beginning a sentence, between the flag with what it takes and the first default after it.
+        takes = r"(?:, --no-\S+)? (?=[A-Z{\[])"
+        text = re.search(rf"{re.escape(flag)}{takes}(.*?) (\(required\)|\(default: .*?\))(?= |$)", options)
+        assert text, flag
+        assert re.search(r"\b[A-Z][a-z]+", text[1]), (flag, text[1])
+        assert text[2] == end
+
+
+def test_help_names_every_command(diffaudit):
+    ended = diffaudit("--help")
+    assert ended.code == 0
+    assert all(name in ended.out for name in COMMANDS)
