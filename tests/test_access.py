@@ -58,7 +58,9 @@ def test_a_gray_box_lets_no_gradient_through():
 
 def test_samples_of_a_diffusion_model_are_deterministic_ddim():
     target, key = conv(PROCESS), jax.random.key(3)
-    want = ddim(key, PROCESS, lambda xt, t: target.network.apply(target.params, xt, t), SHAPE, grid(PROCESS, 4))
+    assert target.network is not None
+    apply = target.network.apply
+    want = ddim(key, PROCESS, lambda xt, t: apply(target.params, xt, t), SHAPE, grid(PROCESS, 4))
     got = stub(black_box(target)).sample(key, None)
     assert got.shape == target.shape == SHAPE
     np.testing.assert_array_equal(got, want)

@@ -138,7 +138,9 @@ def test_concatenate_sees_what_both_see_each_with_its_own_key():
     got, want = observe(jax.tree.map(lambda leaf: leaf[0], signed_queries(pool(1))))
     close(got, want)
     assert (got[0][0].eps != got[0][1].eps).all()
-    assert both.score(jax.tree.map(lambda leaf: leaf[None], got)) == second.score(jax.tree.map(lambda leaf: leaf[None], want[1]))
+    assert both.score(jax.tree.map(lambda leaf: leaf[None], got)) == second.score(
+        jax.tree.map(lambda leaf: leaf[None], want[1])
+    )
 
 
 def test_attacks_of_different_access_do_not_join():

@@ -133,7 +133,9 @@ def test_the_three_losses_are_one_residual(name):
     np.testing.assert_array_less(np.abs(got.x0 / x0_loss - 1), 32 * EPS32 * (1 + 1 / level))
     # The difference of two SNRs loses as many digits as they share; the first term is the decoder's.
     shared = np.abs(1 / (1 - (level[:-1] / level[1:]) ** 2))
-    np.testing.assert_array_less(np.abs(got.vlb / vlb - 1)[1:], 32 * EPS32 * (1 + shared) * (1 + level[1:] + 1 / level[1:]))
+    np.testing.assert_array_less(
+        np.abs(got.vlb / vlb - 1)[1:], 32 * EPS32 * (1 + shared) * (1 + level[1:] + 1 / level[1:])
+    )
 
 
 def test_all_terms_together_are_the_bound_of_a_gaussian_model():
@@ -166,7 +168,9 @@ def test_all_terms_together_are_the_bound_of_a_gaussian_model():
     std = np.sqrt((1 - abar[0]) / (1 - abar[1]) * beta[1])
     nodes, weights = hermegauss(41)
     decoder = sum(
-        weight / np.sqrt(2 * np.pi) * -slow_decoder(x0.ravel(), x0.ravel() + off[0] + spread[0] * node, std + 0 * off[0])
+        weight
+        / np.sqrt(2 * np.pi)
+        * -slow_decoder(x0.ravel(), x0.ravel() + off[0] + spread[0] * node, std + 0 * off[0])
         for node, weight in zip(nodes, weights, strict=True)
     )
     prior = 0.5 * (1 - abar[-1] + abar[-1] * x0**2 - 1 - np.log(1 - abar[-1])).mean()
@@ -192,7 +196,9 @@ def test_hybrid_loss_trains_the_mean_by_eps_and_the_variance_by_the_bound():
     np.testing.assert_allclose(got.var_fraction, want, atol=4 * EPS32 * np.abs(want).max())
     assert np.abs(got.var_fraction).min() > 0
     np.testing.assert_allclose(
-        hybrid_loss(process, pred, x0, t, eps, weight=weight), simple_loss(pred, eps) + weight * bound(u), rtol=4 * EPS32
+        hybrid_loss(process, pred, x0, t, eps, weight=weight),
+        simple_loss(pred, eps) + weight * bound(u),
+        rtol=4 * EPS32,
     )
 
 

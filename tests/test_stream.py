@@ -92,7 +92,9 @@ def test_per_example_gradients_are_each_querys_own():
 
     def worst(got):
         """Largest error of any query's gradient, relative to its norm."""
-        rows = [np.concatenate([np.asarray(leaf).reshape(32, -1) for leaf in jax.tree.leaves(g)], 1) for g in (got, want)]
+        rows = [
+            np.concatenate([np.asarray(leaf).reshape(32, -1) for leaf in jax.tree.leaves(g)], 1) for g in (got, want)
+        ]
         return (np.linalg.norm(rows[0] - rows[1], axis=1) / np.linalg.norm(rows[1], axis=1)).max()
 
     assert jax.device_count() == 8
@@ -146,11 +148,11 @@ def test_blocks_arrive_in_order_and_cover_every_query_once():
     np.testing.assert_array_equal(np.concatenate([rows for *_, rows in seen]), queries.row)
 
 
-def test_a_block_is_fetched_only_after_the_next_is_dispatched():
+def test_a_block_is_fetched_only_after_the_next_is_dispatched(monkeypatch):
     dispatched = []
     run = Stream(lambda shared, key, query: query.row, block=8)
     inner = run._run
-    run._run = lambda *arguments: dispatched.append(1) or inner(*arguments)
+    monkeypatch.setattr(run, "_run", lambda *arguments: dispatched.append(1) or inner(*arguments))
     counts = [len(dispatched) for _ in run((), KEY, pool(32))]
     assert counts == [2, 3, 4, 4]
 

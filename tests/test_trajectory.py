@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ GRID = [0.1, 0.25, 0.5, 0.75, 1.0]
 def stored(n=7, noises=3):
     """A stored pass with losses that are not monotone in time."""
     rng = np.random.default_rng(6)
-    return Losses(*(rng.gamma(2, size=(n, len(GRID), noises)).astype(np.float32) for _ in LOSSES))
+    return Losses(*(jnp.asarray(rng.gamma(2, size=(n, len(GRID), noises)), jnp.float32) for _ in LOSSES))
 
 
 def slow_score(features, loss, statistic, kept):
@@ -102,7 +103,7 @@ def test_losses_are_what_the_definitions_say():
     queries = pool(3)
     got = seen(queries, clip=False)
     assert got.eps.shape == (3, len(GRID), 2)
-    for j, t in enumerate(np.float32(GRID)):
+    for j, t in enumerate(np.asarray(GRID, np.float32)):
         alpha, sigma = float(PROCESS.alpha(t)), float(PROCESS.sigma(t))
         noise = np.float64(noise_at(jax.random.key(0), jnp.asarray(t), 2, SHAPE))
         x0 = signed(queries.x)[:, None]
@@ -139,10 +140,10 @@ def test_common_noise_is_shared_and_own_noise_is_not():
 def test_evidence_keys_common_noise_and_the_audits_key_ones_own():
     queries, other = pool(4), jax.random.key(99)
     for common, matters, ignored in ((True, "noise_key", "key"), (False, "key", "noise_key")):
-        options = {"common_noise": common, "clip": False}
+        options: dict[str, Any] = {"common_noise": common, "clip": False}
         base = seen(queries, **options)
-        np.testing.assert_array_equal(base.eps, seen(queries, **options, **{ignored: other}).eps)
-        assert (base.eps != seen(queries, **options, **{matters: other}).eps).all()
+        np.testing.assert_array_equal(base.eps, seen(queries, **{**options, ignored: other}).eps)
+        assert (base.eps != seen(queries, **{**options, matters: other}).eps).all()
 
 
 def test_grids_share_their_values_at_the_times_they_share():
@@ -227,7 +228,10 @@ def test_auc_of_a_whole_trajectory_is_that_of_a_simulation(common_noise):
     ("arguments", "says"),
     [
         ({"times": []}, r"times lie in \(0, 1\], got none"),
-        ({"times": [0.0, 0.5]}, r"times lie in \(0, 1\], got 0 to 0.5; a published 0-based step i of T is \(i \+ 1\)/T"),
+        (
+            {"times": [0.0, 0.5]},
+            r"times lie in \(0, 1\], got 0 to 0.5; a published 0-based step i of T is \(i \+ 1\)/T",
+        ),
         ({"times": [0.5, 1.5]}, "got 0.5 to 1.5"),
         ({"times": [50, 100]}, "got 50 to 100"),
         ({"times": [np.nan]}, "got nan"),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffaudit_jax import training
 from diffaudit_jax.cli import main
 
 NET = ("--channels", "8", "--patch", "4", "--mults", "1", "--batch", "4", "--warmup", "1", "--lr", "0.05")
-TINY = ("--data", "fashion-mnist-2k", "--members", "12", "--nonmembers", "24", "--diffusion-steps", "24", *NET)
+KIND = ("--class-conditional", "--learn-sigma", "--predicts", "v", "--schedule", "ddpm-cosine")
+TINY = ("--data", "fashion-mnist-2k", "--members", "12", "--nonmembers", "24", "--diffusion-steps", "24", *KIND, *NET)
 TRAIN = (*TINY, "--steps", "4", "--checkpoint-every", "2")
 ASK = ("--times", "6", "--truncate", "0.5", "--block", "16")
 PROGRESS = ("training: ", "auditing: ")
@@ -80,6 +80,8 @@ def bad(tmp_path_factory):
         "unnamed": {"pictures": x},
         "rgb": {"images": np.repeat(x, 3, axis=-1)},
         "rest": {"images": rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)},
+        "named": {"images": x[:20], "labels": np.arange(20) % 11},
+        "others": {"images": x[20:], "labels": np.arange(20) % 11},
     }
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)
@@ -157,8 +159,3 @@ def scores(directory: Path) -> dict[str, np.ndarray]:
 def contents(directory: Path) -> dict[str, bytes]:
     """Returns every file below a directory, by its path."""
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-def params(run: Path) -> list[jax.Array]:
-    """Returns the parameters of the model that a run would have audited."""
-    return jax.tree.leaves(training.load_run(run).target.params)

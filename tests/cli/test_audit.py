@@ -63,8 +63,8 @@ def test_scores_do_not_depend_on_blocks_devices_and_other_queries(diffaudit, tra
 
 def test_a_users_own_members_and_nonmembers_score_as_the_split_does(diffaudit, trained, audited, tmp_path):
     split = data.from_record(training.load_run(trained).config["split"], data.load("fashion-mnist-2k"))
-    np.savez(tmp_path / "in.npz", images=split.members.x)
-    np.savez(tmp_path / "out.npz", images=split.nonmembers.x)
+    for name, pool in (("in", split.members), ("out", split.nonmembers)):
+        np.savez(tmp_path / f"{name}.npz", images=pool.x, labels=pool.labels)
     words = ("--members", tmp_path / "in.npz", "--nonmembers", tmp_path / "out.npz", "--show-images", 2)
     assert diffaudit("audit", trained, "--out", tmp_path / "audit", *ASK, *words).code == 0
     for name, values in scores(tmp_path / "audit").items():
@@ -170,3 +170,8 @@ def test_out_of_memory_says_what_to_make_smaller(refused, monkeypatch, trained, 
 
     monkeypatch.setattr("diffaudit_jax.cli.audit.audit_run", exhausted)
     assert "audit with a smaller --block" in refused("audit", trained, "--out", tmp_path, *ASK)
+
+
+def test_another_seed_draws_other_noise(diffaudit, trained, audited, tmp_path):
+    assert diffaudit("audit", trained, "--out", tmp_path, *ASK, "--seed", 1).code == 0
+    assert (scores(tmp_path)["eps-loss"] != scores(audited)["eps-loss"]).all()

@@ -21,6 +21,11 @@ AUDITS = {
     "both sides": ((*OWN, "BAD/good.npz"), "members and nonmembers"),
     "both sides, dropped": ((*OWN, "BAD/good.npz", "--duplicates", "drop"), "every one of the 40 nonmembers is on a"),
     "other shapes": ((*OWN, "BAD/rgb.npz"), "has images of (28, 28, 1) but rgb.npz of (28, 28, 3): resize one"),
+    "no labels": ((*OWN, "BAD/rest.npz"), "the model is conditioned on labels and these images have none: give images"),
+    "an unknown label": (
+        ("--members", "BAD/named.npz", "--nonmembers", "BAD/others.npz"),
+        "label 10 is beyond the 10 classes that the model was trained on: give images of these classes.",
+    ),
     "tables": ((*OWN, "adult-3k"), "adult-3k is a table: an image model is audited on images."),
     "no queries": (("--queries", "0"), "--queries must be between 2 and the 36 there are, got 0."),
     "too many queries": (("--queries", "37"), "--queries must be between 2 and the 36 there are, got 37."),
@@ -90,17 +95,8 @@ def test_a_corrupt_checkpoint_is_mended_as_the_message_says(trained, tmp_path):
     shutil.copytree(trained, run)
     for path in (run / "checkpoints" / "4").rglob("d/*"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "diffaudit_jax.cli",
-        "audit",
-        str(run),
-        "--out",
-        str(tmp_path / "audit"),
-    ]
+    words = ["audit", str(run), "--out", str(tmp_path / "audit")]
+    command = [sys.executable, "-W", "error", "-m", "diffaudit_jax.cli", *words]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert ended.stderr.endswith("remove that folder and resume from the one before.\n")

@@ -44,10 +44,15 @@ def test_time_embedding_is_cosines_and_sines(time, dim):
     np.testing.assert_allclose(time_embedding(jnp.float32(time), dim), want, atol=8 * EPS32 * max(time, 1))
 
 
-@pytest.mark.parametrize(("channels", "groups", "want_groups"), [(8, None, 2), (12, 3, 3), (6, None, 1), (256, None, 32)])
+@pytest.mark.parametrize(
+    ("channels", "groups", "want_groups"), [(8, None, 2), (12, 3, 3), (6, None, 1), (256, None, 32)]
+)
 @pytest.mark.parametrize("offset", [0.0, 30.0])
 def test_group_norm_of_one_example_is_the_definition(channels, groups, want_groups, offset):
-    x, module = normal(4, 3, channels) * np.linspace(0.5, 2, channels, dtype=np.float32) + np.float32(offset), GroupNorm(groups)
+    x, module = (
+        normal(4, 3, channels) * np.linspace(0.5, 2, channels, dtype=np.float32) + np.float32(offset),
+        GroupNorm(groups),
+    )
     params = filled(module, x)
     want = np.empty(x.shape)
     size = channels // want_groups
@@ -128,7 +133,7 @@ def test_attention_survives_logits_beyond_the_exponentials_range():
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
 def test_space_to_depth_is_undone_by_depth_to_space(patch):
-    x = normal(8, 4, 3)
+    x = jnp.asarray(normal(8, 4, 3))
     deep = space_to_depth(x, patch)
     assert deep.shape == (8 // patch, 4 // patch, 3 * patch**2)
     np.testing.assert_array_equal(depth_to_space(deep, patch), x)
@@ -136,7 +141,7 @@ def test_space_to_depth_is_undone_by_depth_to_space(patch):
 
 
 def test_resampling():
-    x = normal(4, 6, 3)
+    x = jnp.asarray(normal(4, 6, 3))
     np.testing.assert_array_equal(upsample(x), x.repeat(2, axis=0).repeat(2, axis=1))
     np.testing.assert_allclose(downsample(upsample(x)), x, rtol=2 * EPS32)
     means = [[x[i : i + 2, j : j + 2].mean((0, 1)) for j in (0, 2, 4)] for i in (0, 2)]

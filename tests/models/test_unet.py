@@ -1,6 +1,7 @@
 """Every option of the U-Net runs, changes what it should, and nothing else."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -109,14 +110,15 @@ def test_guided_layers_are_residual_blocks_with_a_scale_and_a_shift():
 
 
 def test_classes_change_the_answer_and_none_is_the_null_class():
-    small = {"mults": (1,)}
+    small: dict[str, Any] = {"mults": (1,)}
     answers = [run("classes", label=jnp.int32(i), **small) for i in range(4)]
     assert all(differ(answers[i], answers[j]) for i in range(4) for j in range(i))
     close(run("classes", label=None, **small), answers[3])
 
 
 def test_dropout_needs_a_key_and_each_key_is_another_mask():
-    small, keys = {"mults": (1,)}, jax.random.split(jax.random.key(0), 2)
+    small: dict[str, Any] = {"mults": (1,)}
+    keys = jax.random.split(jax.random.key(0), 2)
     same = np.stack([X[0]] * 3)
     close(run("dropout", same, **small), run("plain", same, **small))
     out = run("dropout", same, keys=keys[jnp.array([0, 1, 0])], **small)
@@ -125,7 +127,7 @@ def test_dropout_needs_a_key_and_each_key_is_another_mask():
 
 
 def test_bfloat16_is_float32_to_its_own_precision():
-    small = {"mults": (1,), "middle_attention": True}
+    small: dict[str, Any] = {"mults": (1,), "middle_attention": True}
     rough, exact = run("bfloat16", **small), run("plain", **small)
     assert rough.dtype == np.float32
     # 8 bits of mantissa, through some ten layers one after the other.
@@ -133,9 +135,13 @@ def test_bfloat16_is_float32_to_its_own_precision():
 
 
 def test_middle_attention_is_an_added_branch():
-    small, attends = {"mults": (1,)}, {"mults": (1,), "middle_attention": True}
+    small: dict[str, Any] = {"mults": (1,)}
+    attends: dict[str, Any] = {**small, "middle_attention": True}
     full = params("plain", **attends)
-    silent = {**full, "middle_attend": {**full["middle_attend"], "out": jax.tree.map(jnp.zeros_like, full["middle_attend"]["out"])}}
+    silent = {
+        **full,
+        "middle_attend": {**full["middle_attend"], "out": jax.tree.map(jnp.zeros_like, full["middle_attend"]["out"])},
+    }
     absent = {name: value for name, value in full.items() if name != "middle_attend"}
     close(run("plain", at=silent, **attends), run("plain", at=absent, **small))
     assert differ(run("plain", at=full, **attends), run("plain", at=absent, **small))

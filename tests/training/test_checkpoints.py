@@ -15,7 +15,7 @@ from diffaudit_jax.training import Recipe, load_run
 from diffaudit_jax.training.checkpoints import Checkpoints, claim, differences, read_config, write_config
 from diffaudit_jax.training.state import init_state
 from diffaudit_jax.types import InputError
-from tests.training.runs import MODEL, PROCESS, RECIPE, train
+from tests.training.runs import MODEL, PROCESS, RECIPE, SHAPE, train
 
 NEWEST = RECIPE.num_steps
 
@@ -108,7 +108,10 @@ def restore_into(model, directory, recipe=RECIPE):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"channels": 8}, r"parameter down0_0/conv1/conv/bias has shape \(4,\) there and \(8,\) in the model asked for"),
+        (
+            {"channels": 8},
+            r"parameter down0_0/conv1/conv/bias has shape \(4,\) there and \(8,\) in the model asked for",
+        ),
         ({"middle_attention": True}, r"parameter middle_attend/norm/bias has shape None there and \(4,\)"),
         ({"num_blocks": 2}, "parameter down0_1/conv1/conv/bias has shape None there"),
         ({"learn_sigma": True}, r"parameter head/conv/bias has shape \(1,\) there and \(2,\)"),
@@ -117,7 +120,7 @@ def restore_into(model, directory, recipe=RECIPE):
 def test_another_architecture_is_refused_by_its_first_other_parameter(stored, options, says):
     plain = {"channels": 4, "mults": (1,), "num_blocks": 1, "middle_attention": False}
     with pytest.raises(InputError, match=f"is of another architecture: {says}"):
-        restore_into(unet(MODEL.shape, **{**plain, **options}), stored)
+        restore_into(unet(SHAPE, **{**plain, **options}), stored)
 
 
 def test_the_same_architecture_is_restored_whole(stored, unbroken):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffaudit_jax.access import white_box
 from diffaudit_jax.attacks import loss_trajectory
 from diffaudit_jax.auditing import audit
 from diffaudit_jax.data import Pool
@@ -31,8 +32,12 @@ def same_state(a: TrainState, b: TrainState):
 def test_the_members_loss_falls(unbroken):
     queries = Query(members().x, None, members().rows)
     attack = loss_trajectory(PROCESS.times(), num_noises=4)
-    untrained = replace(unbroken.target, params=fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=0)).target.params)
-    before, after = (-audit(attack, target, queries, key=KEY, block=8).scores for target in (untrained, unbroken.target))
+    untrained = replace(
+        unbroken.target, params=fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=0)).target.params
+    )
+    before, after = (
+        -audit(attack, target, queries, key=KEY, block=8).scores for target in (untrained, unbroken.target)
+    )
     assert (after < before).all()
     assert after.mean() < 0.8 * before.mean()
 
@@ -58,9 +63,9 @@ def test_a_run_that_is_written_is_the_run_that_is_not(unbroken, stored):
     assert loaded.recipe == RECIPE
     assert loaded.model.config == MODEL.config
     assert loaded.config == json.loads(json.dumps({**loaded.config, **unbroken.config}))
-    apply = [run.target.network.apply for run in (loaded, unbroken)]
-    both = jax.jit(lambda *params: [f(p, jnp.ones(SHAPE), jnp.float32(0.5)).eps for f, p in zip(apply, params, strict=True)])
-    np.testing.assert_array_equal(*both(loaded.target.params, unbroken.target.params))
+    access = [white_box(run.target) for run in (loaded, unbroken)]
+    answers = jax.jit(lambda xt, t: [box.predict_at(box.params, xt, t, None) for box in access])
+    jax.tree.map(np.testing.assert_array_equal, *answers(jnp.ones(SHAPE), jnp.float32(0.5)))
     log = [json.loads(line) for line in (stored / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [15, 20, 30, 40, 45]
     assert all(np.isfinite(row["loss"]) for row in log)
@@ -116,7 +121,10 @@ def other_members():
 
 REFUSED = {
     "recipe": ({"recipe": replace(RECIPE, batch_size=5)}, r"recipe.batch_size: 4 -> 5"),
-    "model": ({"model": unet(SHAPE, channels=8, mults=(1,), num_blocks=1, attention=(), middle_attention=False)}, "model.channels: 4 -> 8"),
+    "model": (
+        {"model": unet(SHAPE, channels=8, mults=(1,), num_blocks=1, attention=(), middle_attention=False)},
+        "model.channels: 4 -> 8",
+    ),
     "members": ({"members": other_members()}, "members: "),
     "key": ({"key": jax.random.key(1)}, r"key: \[0, 0\] -> \[0, 1\]"),
     "record": ({"record": {"data": "elsewhere"}}, 'data: null -> "elsewhere"'),
@@ -144,7 +152,9 @@ def test_a_run_whose_weights_are_no_longer_finite_says_so(stored, tmp_path, unbr
     lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), unbroken.state.params)
     checkpoints.save(unbroken.state._replace(params=lost, step=jnp.int32(30)))
     checkpoints.close()
-    with pytest.raises(InputError, match=r"training diverged: at step 40 the loss is nan.*lower learning_rate \(0.01\)"):
+    with pytest.raises(
+        InputError, match=r"training diverged: at step 40 the loss is nan.*lower learning_rate \(0.01\)"
+    ):
         train(tmp_path)
 
 

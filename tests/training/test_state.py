@@ -158,6 +158,7 @@ def test_images_are_mirrored_only_on_request(flip):
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_label_dropout_shows_the_null_class(dropout):
     def apply(params, xt, t, cond=None, *, key=None):
+        assert cond is not None
         return Prediction(jnp.full(SHAPE, 1e3 * cond), xt)
 
     values = losses_of(apply, Recipe(label_dropout=dropout), jnp.zeros(SHAPE, jnp.uint8), 400, jnp.int32(1), 3)
