@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 SECONDS_BETWEEN_LINES = 10.0
-CALLS_OF_SPEED = 20
+CALLS_OF_SPEED = 50
 
 
 class Stage:

@@ -54,9 +54,9 @@ def test_compilation_does_not_count_as_slowness(capsys, now):
 
 def test_what_a_resumed_stage_found_done_is_soon_forgotten(capsys, now):
     found = [(0, done, 1000) for done in range(0, 900, 10)]
-    asked = [(10 * i, 900 + i, 1000) for i in range(1, 31)]
-    # Thirty calls on, ten seconds each: 70 are left, 700 seconds, whatever was found at once.
-    assert lines(capsys, now, found + asked)[-1] == "training: 930/1000, 11:40 left, loss 930"
+    asked = [(10 * i, 900 + i, 1000) for i in range(1, 61)]
+    # Sixty calls on, ten seconds each: 40 are left, 400 seconds, whatever was found at once.
+    assert lines(capsys, now, found + asked)[-1] == "training: 960/1000, 6:40 left, loss 960"
 
 
 def test_a_terminal_gets_a_bar_that_moves_from_the_start(monkeypatch):
