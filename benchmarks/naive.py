@@ -9,11 +9,13 @@ from diffaudit_jax.models import layers
 class GroupNorm(nn.Module):
     """Two-pass moments: the mean, then the mean of squared differences."""
 
+    groups: int | None = None
+
     @nn.compact
     def __call__(self, x):
         """Normalises over space and the channels of a group."""
         h, w, c = x.shape
-        groups = max(g for g in range(1, min(32, max(c // 4, 1)) + 1) if c % g == 0)
+        groups = self.groups or max(g for g in range(1, min(32, max(c // 4, 1)) + 1) if c % g == 0)
         grouped = x.reshape(h, w, groups, c // groups)
         mean = grouped.mean((0, 1, 3), keepdims=True)
         var = ((grouped - mean) ** 2).mean((0, 1, 3), keepdims=True)
@@ -43,6 +45,8 @@ class Attention(nn.Module):
     """Heads of 8 channels, softmax normalised before the value product, 1x1 convolutions."""
 
     head_channels: int | None = None
+    num_heads: int = 1
+    groups: int | None = None
     dtype: jnp.dtype | None = None
 
     @nn.compact

@@ -89,12 +89,15 @@ def measure_network(options: Options) -> dict[str, Any]:
             jax.block_until_ready(function())  # traced here, while the naive layers stand in
     product, product_flops = timing.matmul(2048 if jax.default_backend() == "cpu" else 8192, jnp.dtype("float32"))
     seconds = timing.by_turns({"matmul": product, **ours["functions"], **before_functions}, options.repeats)
-    trajectory = timing.by_turns({"trajectory": ours["trajectory"]}, options.trajectory_repeats)["trajectory"]
+    ours["trajectory"](options.batch)  # one block compiles it
+    walk = {"trajectory": lambda: ours["trajectory"](options.images)}
+    trajectory = timing.by_turns(walk, options.trajectory_repeats, warm=True)["trajectory"]
     rate = product_flops / seconds["matmul"]
     calls = options.images * options.times
     work = {name: ours["flops"][name] / seconds[name] / rate for name in ours["functions"]}
     return {
         "network": {"parameters": ours["parameters"], "side": SIDE, "batch": options.batch, "width": options.width},
+        "repeats": {"forward, train": options.repeats, "trajectory": options.trajectory_repeats},
         "matmul_gflops": round(rate / 1e9, 1),
         "forward_images_per_s": round(options.batch / seconds["forward"], 1),
         "train_images_per_s": round(options.batch / seconds["train"], 1),
@@ -131,8 +134,8 @@ def _network(options: Options, schedule: process.Process) -> dict[str, Any]:
 
     audit = Stream(observe, block=options.batch)
 
-    def trajectory():
-        queries = Query(images, None, np.arange(options.images))
+    def trajectory(count: int):
+        queries = Query(images[:count], None, np.arange(count))
         return [features.eps.mean() for _, _, features in audit((state.params, attack.evidence), key, queries)]
 
     return {

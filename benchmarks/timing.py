@@ -19,15 +19,16 @@ from diffaudit_jax import __version__
 RESULTS = Path(__file__).parent / "results"
 
 
-def by_turns(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def by_turns(functions: Mapping[str, Callable[[], Any]], repeats: int, *, warm: bool = False) -> dict[str, float]:
     """Returns the median seconds of each function, called in turn so that a drift of the machine hits all alike.
 
     Args:
       functions: Name -> function of no arguments whose arrays are waited for.
       repeats: Timed calls of each, after one that compiles.
+      warm: Whether the functions are compiled already, so that the first call counts.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
+    for function in () if warm else functions.values():
         jax.block_until_ready(function())
     for _ in range(repeats):
         for name, function in functions.items():
