@@ -47,12 +47,10 @@ def test_time_embedding_is_cosines_and_sines(time, dim):
 @pytest.mark.parametrize(
     ("channels", "groups", "want_groups"), [(8, None, 2), (12, 3, 3), (6, None, 1), (256, None, 32)]
 )
-@pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_group_norm_of_one_example_is_the_definition(channels, groups, want_groups, offset):
-    x, module = (
-        normal(4, 3, channels) * np.linspace(0.5, 2, channels, dtype=np.float32) + np.float32(offset),
-        GroupNorm(groups),
-    )
+@pytest.mark.parametrize(("offset", "spread"), [(0.0, 1.0), (30.0, 1.0), (0.0, 0.01)])
+def test_group_norm_of_one_example_is_the_definition(channels, groups, want_groups, offset, spread):
+    x = (offset + spread * normal(4, 3, channels) * np.linspace(0.5, 2, channels)).astype(np.float32)
+    module = GroupNorm(groups)
     params = filled(module, x)
     want = np.empty(x.shape)
     size = channels // want_groups
