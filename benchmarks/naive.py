@@ -10,6 +10,7 @@ class GroupNorm(nn.Module):
     """Two-pass moments: the mean, then the mean of squared differences."""
 
     groups: int | None = None
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x):
@@ -19,7 +20,7 @@ class GroupNorm(nn.Module):
         grouped = x.reshape(h, w, groups, c // groups)
         mean = grouped.mean((0, 1, 3), keepdims=True)
         var = ((grouped - mean) ** 2).mean((0, 1, 3), keepdims=True)
-        normal = ((grouped - mean) / jnp.sqrt(var + 1e-5)).reshape(h, w, c)
+        normal = ((grouped - mean) / jnp.sqrt(var + self.epsilon)).reshape(h, w, c)
         scale = self.param("scale", nn.initializers.ones_init(), (c,))
         return normal * scale[None, None] + self.param("bias", layers.ZEROS, (c,))[None, None]
 
@@ -47,6 +48,7 @@ class Attention(nn.Module):
     head_channels: int | None = None
     num_heads: int = 1
     groups: int | None = None
+    epsilon: float = 1e-5
     dtype: jnp.dtype | None = None
 
     @nn.compact

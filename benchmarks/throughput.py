@@ -123,7 +123,7 @@ def _network(options: Options, schedule: process.Process) -> dict[str, Any]:
     images = draws.integers(0, 256, (options.images, *shape), dtype=np.uint8)
     data = Data(jnp.asarray(images), None)
     forward = jax.vmap(lambda params, x, t: network.apply(params, x, t).eps, (None, 0, 0))
-    step = make_step(example_loss(network, schedule, recipe, None, False), recipe)
+    step = make_step(example_loss(network, schedule, recipe), recipe)
     run_forward, run_step = jax.jit(forward), jax.jit(step)
     attack = attacks.loss_trajectory(schedule.times(options.times))
     target = diffusion_target(state.params, network, schedule, shape)

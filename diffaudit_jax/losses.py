@@ -4,9 +4,9 @@ With x_t = alpha_t x0 + sigma_t eps, s the step before t, and q(x_s | x_t, x0) =
 
     eps_t    = mean (eps' - eps)^2              eps' follows from the x0 estimate that is scored
     x0_t     = mean (x0' - x0)^2
-    vlb_t    = mean KL(N(mu~, beta~) || N(mu', s^2))/ln 2,          t > 1/T
-             = -mean log2 P(x0 | mu', s^2)                          t = 1/T, bins of half-width 1/255
-    prior    = mean KL(q(x_1 | x0) || N(0, 1))/ln 2                 no network
+    vlb_t    = mean KL(N(mu~, beta~) || N(mu', s^2))/ln 2,          s > 0
+             = -mean log2 P(x0 | mu', s^2)                          s = 0, bins of half-width 1/255
+    prior    = mean KL(q(x_1 | x0) || N(0, alpha_1^2 + sigma_1^2))/ln 2      no network
 
 all means over dimensions; vlb and prior in bits per dimension, so that their sum over t is the bound on -log2 p(x0).
 
@@ -39,7 +39,7 @@ def losses(
     """Scores one prediction by all three losses.
 
     Args:
-      process: A discrete noising process.
+      process: The noising process.
       pred: The network's answer at x_t = alpha_t x0 + sigma_t eps.
       x0: Clean example in [-1, 1].
       t: Time in (0, 1].
@@ -51,28 +51,30 @@ def losses(
     Returns:
       eps- and x0-MSE, and the bound's term at t in bits per dimension.
     """
-    xt = process.corrupt(x0, t, eps)
     x0_hat, eps_hat = pred.x0, pred.eps
     if clip:
         x0_hat = jnp.clip(x0_hat, -1.0, 1.0)
-        eps_hat = (xt - process.alpha(t) * x0_hat) / process.sigma(t)
+        eps_hat = (process.corrupt(x0, t, eps) - process.alpha(t) * x0_hat) / process.sigma(t)
     log_var = log_variance(process, pred, process.before(t), t, variance)
     return Losses(
         eps=jnp.mean((eps_hat - eps) ** 2),
         x0=jnp.mean((x0_hat - x0) ** 2),
-        vlb=vlb_term(process, x0, x0_hat, xt, t, log_var),
+        vlb=vlb_term(process, x0, x0_hat, t, log_var),
     )
 
 
-def vlb_term(process: Process, x0: Example, x0_hat: Example, xt: Example, t: Time, log_var: Example | Time) -> Time:
-    """Returns the bound's term at t, in bits per dimension: the middle KL, or the decoder at the first step."""
-    q = posterior(process, process.before(t), t)
-    mean, mean_hat = q.c0 * x0 + q.ct * xt, q.c0 * x0_hat + q.ct * xt
+def vlb_term(process: Process, x0: Example, x0_hat: Example, t: Time, log_var: Example | Time) -> Time:
+    """Returns the bound's term at t, in bits per dimension: the middle KL, or the decoder at the first step.
+
+    x_t drops out of both: the means differ by c0 (x0 - x0_hat), and the first step's mean is x0_hat itself.
+    """
+    s = process.before(t)
+    q = posterior(process, s, t)
     # ln(s^2/beta~). expm1, not exp - 1: late terms are 1e-6 and less, where the difference has no digits left.
-    ratio = log_var - jnp.log(jnp.where(process.step(t) > 1, q.var, 1.0))
-    middle = 0.5 * (ratio + jnp.expm1(-ratio) + (mean - mean_hat) ** 2 * jnp.exp(-log_var))
-    first = -decoder_log_prob(x0, mean_hat, log_var)
-    return jnp.mean(jnp.where(process.step(t) > 1, middle, first)) / _LN2
+    ratio = log_var - jnp.log(jnp.where(s > 0, q.var, 1.0))
+    middle = 0.5 * (ratio + jnp.expm1(-ratio) + (q.c0 * (x0 - x0_hat)) ** 2 * jnp.exp(-log_var))
+    first = -decoder_log_prob(x0, x0_hat, log_var)
+    return jnp.mean(jnp.where(s > 0, middle, first)) / _LN2
 
 
 def decoder_log_prob(x: Example, mean: Example, log_var: Example | Time) -> Example:
@@ -89,9 +91,10 @@ def decoder_log_prob(x: Example, mean: Example, log_var: Example | Time) -> Exam
 
 
 def prior_term(process: Process, x0: Example) -> Time:
-    """Returns KL(q(x_1 | x0) || N(0, I)) in bits per dimension; it asks no network."""
-    alpha, sigma = process.alpha(jnp.float32(1)), process.sigma(jnp.float32(1))
-    return jnp.mean(0.5 * (sigma**2 + alpha**2 * x0**2 - 1 - 2 * jnp.log(sigma))) / _LN2
+    """Returns KL(q(x_1 | x0) || N(0, alpha_1^2 + sigma_1^2)) in bits per dimension; it asks no network."""
+    end = jnp.float32(1)
+    alpha, sigma, std = process.alpha(end), process.sigma(end), process.prior_std
+    return jnp.mean(0.5 * ((sigma**2 + alpha**2 * x0**2) / std**2 - 1 - 2 * jnp.log(sigma / std))) / _LN2
 
 
 def simple_loss(pred: Prediction, eps: Example) -> Time:
@@ -103,7 +106,7 @@ def hybrid_loss(process: Process, pred: Prediction, x0: Example, t: Time, eps: E
     """Returns simple + weight x vlb_t, the mean held fixed in the second (it trains the variance only).
 
     Args:
-      process: A discrete noising process.
+      process: The noising process.
       pred: Prediction with a learned variance.
       x0: Clean example.
       t: Time in (0, 1].
@@ -114,8 +117,7 @@ def hybrid_loss(process: Process, pred: Prediction, x0: Example, t: Time, eps: E
       Nichol and Dhariwal 2021, https://arxiv.org/abs/2102.09672
     """
     log_var = log_variance(process, pred, process.before(t), t, "learned")
-    x0_hat = jax.lax.stop_gradient(pred.x0)
-    bound = vlb_term(process, x0, x0_hat, process.corrupt(x0, t, eps), t, log_var)
+    bound = vlb_term(process, x0, jax.lax.stop_gradient(pred.x0), t, log_var)
     return simple_loss(pred, eps) + weight * bound
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from diffaudit_jax.access import BlackBox, GrayBox, Target, WhiteBox, diffusion_target
 from diffaudit_jax.attack import Attack
 from diffaudit_jax.attacks import loss_trajectory
-from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear
+from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -43,6 +43,11 @@ PROCESSES: Mapping[str, Process] = {
     "linear-1000": ddpm_linear(1000),
     "cosine-20": ddpm_cosine(20),
     "cosine-1000": ddpm_cosine(1000),
+    "ncsn-50": ncsn(50),
+    "vp": vp_sde(),
+    "sub-vp": sub_vp_sde(),
+    "ve": ve_sde(),
+    "edm": edm(),
 }
 
 # Every attack that contract tests run, with settings small enough to run on anything.

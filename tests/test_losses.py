@@ -188,7 +188,7 @@ def test_hybrid_loss_trains_the_mean_by_eps_and_the_variance_by_the_bound():
 
     def bound(u):
         log_var = log_variance(process, pred._replace(var_fraction=u), process.before(t), t, "learned")
-        return vlb_term(process, x0, pred.x0, process.corrupt(x0, t, eps), t, log_var)
+        return vlb_term(process, x0, pred.x0, t, log_var)
 
     np.testing.assert_array_equal(got.x0, 0)
     np.testing.assert_array_equal(got.eps, jax.grad(lambda e: simple_loss(pred._replace(eps=e), eps))(pred.eps))

@@ -1,9 +1,12 @@
 """Networks: architectures in Flax Linen and the adapter that turns them into pure functions of one example."""
 
-from diffaudit_jax.models.adapter import MODELS as MODELS
+from diffaudit_jax.models import precondition as precondition
 from diffaudit_jax.models.adapter import Model as Model
-from diffaudit_jax.models.adapter import from_config as from_config
 from diffaudit_jax.models.adapter import from_linen as from_linen
+from diffaudit_jax.models.adapter import from_nnx as from_nnx
+from diffaudit_jax.models.adapter import guided as guided
 from diffaudit_jax.models.adapter import in_float32 as in_float32
-from diffaudit_jax.models.adapter import unet as unet
+from diffaudit_jax.models.architectures import MODELS as MODELS
+from diffaudit_jax.models.architectures import from_config as from_config
+from diffaudit_jax.models.architectures import unet as unet
 from diffaudit_jax.models.unet import count_params as count_params

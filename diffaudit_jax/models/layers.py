@@ -6,23 +6,52 @@ batch axis of size 1 kept inside vmap does not (the backward pass of GroupNorm w
 1x1 convolutions as matrix products, attention normalised after the value product.
 """
 
+from typing import Literal
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 ZEROS = nn.initializers.zeros_init()
 
 
-def time_embedding(time: Float[Array, ""], dim: int) -> Float[Array, " dim"]:
-    """Returns [cos(w t), sin(w t)] with `dim`/2 frequencies w from 1 down to 1/10,000, geometric.
+Embedding = Literal["guided", "ddpm", "fourier"]
+EMBEDDINGS: tuple[Embedding, ...] = ("guided", "ddpm", "fourier")
+
+
+def time_embedding(time: Float[Array, ""], dim: int, kind: Embedding = "guided") -> Float[Array, " dim"]:
+    """Returns [cos(w t), sin(w t)] with `dim`/2 frequencies w, or [sin(w t), cos(w t)] as DDPM orders them.
+
+    guided: w geometric from 1 down towards 1/10,000;  ddpm: the same, with 1/10,000 reached.
 
     References:
-      Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; order and spacing as in improved-diffusion.
+      Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; orders and spacings as in improved-diffusion and DDPM.
     """
     half = dim // 2
-    freqs = jnp.exp(-jnp.log(10_000.0) * jnp.arange(half, dtype=jnp.float32) / half)
+    span = half if kind == "guided" else half - 1
+    freqs = jnp.exp(-jnp.log(10_000.0) * jnp.arange(half, dtype=jnp.float32) / span)
     angles = time.astype(jnp.float32) * freqs
-    return jnp.pad(jnp.concatenate([jnp.cos(angles), jnp.sin(angles)]), (0, dim - 2 * half))
+    parts = [jnp.cos(angles), jnp.sin(angles)] if kind == "guided" else [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.pad(jnp.concatenate(parts), (0, dim - 2 * half))
+
+
+class FourierFeatures(nn.Module):
+    """Returns [sin(2 pi w t), cos(2 pi w t)] with `dim`/2 fixed frequencies w ~ N(0, `scale`^2), drawn at init.
+
+    References:
+      Song et al. 2021, https://arxiv.org/abs/2011.13456 (scale 16, t = ln sigma)
+    """
+
+    dim: int
+    scale: float = 16.0
+
+    @nn.compact
+    def __call__(self, time: Float[Array, ""]) -> Float[Array, " dim"]:
+        """Embeds the time."""
+        w = self.param("frequencies", nn.initializers.normal(self.scale), (self.dim // 2,))
+        angles = 2 * jnp.pi * time.astype(jnp.float32) * jax.lax.stop_gradient(w)
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
 
 
 def upsample(x: Float[Array, "h w c"]) -> Float[Array, "2*h 2*w c"]:
@@ -86,19 +115,21 @@ class Conv3x3(nn.Module):
       features: Output channels.
       stride: 1, or 2 to halve height and width.
       zero_init: Whether the kernel starts at 0, so that a residual branch starts as the identity.
+      asymmetric: Whether to pad on the right and below only, as DDPM does for stride 2.
       dtype: Compute type; parameters stay float32.
     """
 
     features: int
     stride: int = 1
     zero_init: bool = False
+    asymmetric: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w features"]:
         """Convolves."""
         init = ZEROS if self.zero_init else nn.initializers.lecun_normal()
-        padding = ((1, 1), (1, 1))
+        padding = ((0, 1), (0, 1)) if self.asymmetric else ((1, 1), (1, 1))
         return nn.Conv(self.features, (3, 3), self.stride, padding, kernel_init=init, dtype=self.dtype, name="conv")(x)
 
 
@@ -111,12 +142,14 @@ class Attention(nn.Module):
       head_channels: Channels d of a head; None for c/`num_heads`.
       num_heads: Heads, if `head_channels` is None.
       groups: Groups of the norm before it, as in `GroupNorm`.
+      epsilon: Of the norm.
       dtype: Compute type; logits and sums are float32.
     """
 
     head_channels: int | None = None
     num_heads: int = 1
     groups: int | None = None
+    epsilon: float = 1e-5
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -124,7 +157,7 @@ class Attention(nn.Module):
         """Attends."""
         h, w, c = x.shape
         d = self.head_channels or c // self.num_heads
-        y = GroupNorm(self.groups, name="norm")(x).reshape(h * w, c)
+        y = GroupNorm(self.groups, self.epsilon, name="norm")(x).reshape(h * w, c)
         q, k, v = jnp.split(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(y).reshape(h * w, 3 * (c // d), d), 3, axis=1)
         logits = jnp.einsum("qnd,knd->nqk", q * d**-0.5, k, preferred_element_type=jnp.float32)
         weights = jnp.exp(logits - logits.max(-1, keepdims=True))

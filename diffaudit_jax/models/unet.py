@@ -1,7 +1,7 @@
 """One U-Net whose options cover DDPM, improved-diffusion and guided-diffusion, with an optional space-to-depth stem.
 
 References:
-  Ho et al. 2020, https://arxiv.org/abs/2006.11239 (DDPM)
+  Ho et al. 2020, https://arxiv.org/abs/2006.11239 (DDPM: `embedding="ddpm"`, `asymmetric=True`)
   Nichol and Dhariwal 2021, https://arxiv.org/abs/2102.09672 (scale-shift norm, learned sigma)
   Dhariwal and Nichol 2021, https://arxiv.org/abs/2105.05233 (64-channel heads, residual up and down blocks)
 """
@@ -16,6 +16,8 @@ from jaxtyping import Array, Float, Int
 from diffaudit_jax.models.layers import (
     Attention,
     Conv3x3,
+    Embedding,
+    FourierFeatures,
     GroupNorm,
     depth_to_space,
     downsample,
@@ -23,6 +25,7 @@ from diffaudit_jax.models.layers import (
     time_embedding,
     upsample,
 )
+from diffaudit_jax.types import InputError
 
 
 class ResBlock(nn.Module):
@@ -34,6 +37,7 @@ class ResBlock(nn.Module):
       dropout: Dropout rate before the second convolution.
       resample: Applied to both branches (BigGAN up and down blocks), None for neither.
       groups: Groups of the norms, as in `GroupNorm`.
+      epsilon: Of the norms.
       dtype: Compute type.
     """
 
@@ -42,6 +46,7 @@ class ResBlock(nn.Module):
     dropout: float = 0.0
     resample: Callable[[Array], Array] | None = None
     groups: int | None = None
+    epsilon: float = 1e-5
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -49,17 +54,18 @@ class ResBlock(nn.Module):
         self, x: Float[Array, "h w c"], emb: Float[Array, " e"], deterministic: bool
     ) -> Float[Array, "h2 w2 features"]:
         """Transforms x, conditioned on the embedding of time and class."""
-        y = nn.silu(GroupNorm(self.groups, name="norm1")(x))
+        y = nn.silu(GroupNorm(self.groups, self.epsilon, name="norm1")(x))
         if self.resample is not None:
             x, y = self.resample(x), self.resample(y)
         y = Conv3x3(self.features, dtype=self.dtype, name="conv1")(y)
         width = 2 * self.features if self.scale_shift else self.features
         emb = nn.Dense(width, dtype=self.dtype, name="emb")(nn.silu(emb))[None, None, :]
+        norm2 = GroupNorm(self.groups, self.epsilon, name="norm2")
         if self.scale_shift:
             scale, shift = jnp.split(emb, 2, axis=-1)
-            y = GroupNorm(self.groups, name="norm2")(y) * (1 + scale) + shift
+            y = norm2(y) * (1 + scale) + shift
         else:
-            y = GroupNorm(self.groups, name="norm2")(y + emb)
+            y = norm2(y + emb)
         y = nn.Dropout(self.dropout)(nn.silu(y), deterministic=deterministic)
         y = Conv3x3(self.features, zero_init=True, dtype=self.dtype, name="conv2")(y)
         if x.shape[-1] != self.features:
@@ -75,6 +81,7 @@ class UNet(nn.Module):
       mults: Width multiplier of each level; each further level halves the resolution.
       num_blocks: Residual blocks per level on the way down (one more on the way up).
       attention: Levels (0 = finest) that attend after each block.
+      attention_up: Levels that attend on the way up, if others than on the way down.
       middle_attention: Whether the middle attends, as in all published models.
       head_channels: Channels of an attention head; None to give `num_heads` instead.
       num_heads: Attention heads, if `head_channels` is None.
@@ -85,13 +92,18 @@ class UNet(nn.Module):
       resblock_updown: Resample inside residual blocks rather than by strided convolutions.
       learn_sigma: Also predict the variance, as a second half of the output channels.
       patch: Side of the space-to-depth stem's blocks; 1 for none.
+      embedding: How the time is embedded.
+      epsilon: Of every norm.
+      asymmetric: Whether strided convolutions pad on the right and below only, as in DDPM.
+      null_class: Whether the class table ends with a null class, which a missing label stands for.
       dtype: Compute type, e.g. bfloat16; parameters and the output are float32.
     """
 
     channels: int = 64
-    mults: tuple[int, ...] = (1, 2)
+    mults: tuple[float, ...] = (1, 2)
     num_blocks: int = 2
     attention: tuple[int, ...] = (1,)
+    attention_up: tuple[int, ...] | None = None
     middle_attention: bool = True
     head_channels: int | None = None
     num_heads: int = 1
@@ -102,6 +114,10 @@ class UNet(nn.Module):
     resblock_updown: bool = False
     learn_sigma: bool = False
     patch: int = 1
+    embedding: Embedding = "guided"
+    epsilon: float = 1e-5
+    asymmetric: bool = False
+    null_class: bool = True
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -121,7 +137,8 @@ class UNet(nn.Module):
         for level, mult in enumerate(self.mults):
             for i in range(self.num_blocks):
                 h = self._block(h, emb, mult, deterministic, f"down{level}_{i}")
-                h = self._attend(h, level, f"down{level}_{i}_attention")
+                if level in self.attention:
+                    h = self._attention(f"down{level}_{i}_attention")(h)
                 skips.append(h)
             if level + 1 < len(self.mults):
                 h = self._down(h, emb, mult, deterministic, f"down{level}")
@@ -134,45 +151,50 @@ class UNet(nn.Module):
             for i in range(self.num_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._block(h, emb, mult, deterministic, f"up{level}_{i}")
-                h = self._attend(h, level, f"up{level}_{i}_attention")
+                if level in (self.attention if self.attention_up is None else self.attention_up):
+                    h = self._attention(f"up{level}_{i}_attention")(h)
             if level:
                 h = self._up(h, emb, mult, deterministic, f"up{level}")
-        h = nn.silu(GroupNorm(self.groups, name="norm_out")(h))
+        h = nn.silu(GroupNorm(self.groups, self.epsilon, name="norm_out")(h))
         h = Conv3x3(out_channels * self.patch**2, zero_init=True, dtype=self.dtype, name="head")(h)
         return depth_to_space(h, self.patch).astype(jnp.float32)
 
     def _embed(self, time: Float[Array, ""], label: Int[Array, ""] | None) -> Float[Array, " e"]:
         width = 4 * self.channels
-        emb = nn.Dense(width, dtype=self.dtype, name="time1")(time_embedding(time, self.channels))
+        if self.embedding == "fourier":
+            emb = FourierFeatures(self.channels, name="fourier")(time)
+        else:
+            emb = time_embedding(time, self.channels, self.embedding)
+        emb = nn.Dense(width, dtype=self.dtype, name="time1")(emb)
         emb = nn.Dense(width, dtype=self.dtype, name="time2")(nn.silu(emb))
         if self.num_classes is None:
             return emb
+        if label is None and not self.null_class:
+            raise InputError(f"this model has no null class: ask it with a class, 0 to {self.num_classes - 1}.")
         label = jnp.asarray(self.num_classes) if label is None else label
-        return emb + nn.Embed(self.num_classes + 1, width, dtype=self.dtype, name="label")(label)
+        rows = self.num_classes + self.null_class
+        return emb + nn.Embed(rows, width, dtype=self.dtype, name="label")(label)
 
     def _block(
-        self, h: Array, emb: Array, mult: int, deterministic: bool, name: str, resample: Callable | None = None
+        self, h: Array, emb: Array, mult: float, deterministic: bool, name: str, resample: Callable | None = None
     ) -> Array:
-        width = self.channels * mult
-        return ResBlock(width, self.scale_shift, self.dropout, resample, self.groups, self.dtype, name=name)(
-            h, emb, deterministic
-        )
-
-    def _attend(self, h: Array, level: int, name: str) -> Array:
-        return self._attention(name)(h) if level in self.attention else h
+        options = (self.scale_shift, self.dropout, resample, self.groups, self.epsilon, self.dtype)
+        return ResBlock(round(self.channels * mult), *options, name=name)(h, emb, deterministic)
 
     def _attention(self, name: str) -> Attention:
-        return Attention(self.head_channels, self.num_heads, self.groups, self.dtype, name=name)
+        return Attention(self.head_channels, self.num_heads, self.groups, self.epsilon, self.dtype, name=name)
 
-    def _down(self, h: Array, emb: Array, mult: int, deterministic: bool, name: str) -> Array:
+    def _down(self, h: Array, emb: Array, mult: float, deterministic: bool, name: str) -> Array:
+        name = f"{name}_resample"
         if self.resblock_updown:
-            return self._block(h, emb, mult, deterministic, f"{name}_resample", downsample)
-        return Conv3x3(h.shape[-1], stride=2, dtype=self.dtype, name=f"{name}_resample")(h)
+            return self._block(h, emb, mult, deterministic, name, downsample)
+        return Conv3x3(h.shape[-1], stride=2, asymmetric=self.asymmetric, dtype=self.dtype, name=name)(h)
 
-    def _up(self, h: Array, emb: Array, mult: int, deterministic: bool, name: str) -> Array:
+    def _up(self, h: Array, emb: Array, mult: float, deterministic: bool, name: str) -> Array:
+        name = f"{name}_resample"
         if self.resblock_updown:
-            return self._block(h, emb, mult, deterministic, f"{name}_resample", upsample)
-        return Conv3x3(h.shape[-1], dtype=self.dtype, name=f"{name}_resample")(upsample(h))
+            return self._block(h, emb, mult, deterministic, name, upsample)
+        return Conv3x3(h.shape[-1], dtype=self.dtype, name=name)(upsample(h))
 
 
 def receptive_grid(module: UNet, side: int) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.data import Pool
-from diffaudit_jax.models import Model, from_linen, in_float32
+from diffaudit_jax.models import Model, from_linen, in_float32, precondition
 from diffaudit_jax.models import from_config as model_from_config
 from diffaudit_jax.process import Process
 from diffaudit_jax.process import from_config as process_from_config
@@ -67,7 +67,7 @@ def fit(
     Args:
       key: Typed key: initial weights and all of training.
       model: Architecture, e.g. ``models.unet((28, 28, 1))``.
-      process: Discrete noising process.
+      process: Noising process.
       members: Training images (and labels, used if the model is class-conditional).
       recipe: Steps, batch, learning rate, EMA, ...; default `Recipe()`.
       out: Run directory for checkpoints and log; None keeps everything in memory.
@@ -150,7 +150,14 @@ def _train(
     checkpoint_every: int,
     progress: Progress | None,
 ) -> TrainState:
-    loss = example_loss(network, process, recipe, model.num_classes, model.learn_sigma)
+    loss = example_loss(
+        network,
+        process,
+        recipe,
+        null_label=model.num_classes if model.null_class else None,
+        learn_sigma=model.learn_sigma,
+        weight=partial(precondition.weight, model.predicts, process),
+    )
     advance = _advance(make_step(loss, recipe))
     step, started = int(state.step), time.monotonic()
     while step < recipe.num_steps:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from diffaudit_jax.losses import hybrid_loss, simple_loss
 from diffaudit_jax.process import Process
-from diffaudit_jax.types import Example, InputError, Key, Network, Params, to_signed
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, Time, to_signed
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,25 @@ def init_state(key: Key, network: Network, recipe: Recipe) -> TrainState:
 
 
 def example_loss(
-    network: Network, process: Process, recipe: Recipe, null_label: int | None, learn_sigma: bool
+    network: Network,
+    process: Process,
+    recipe: Recipe,
+    *,
+    null_label: int | None = None,
+    learn_sigma: bool = False,
+    weight: Callable[[Time], Time] | None = None,
 ) -> Callable[[Params, Key, Example, Array | None], Float[Array, ""]]:
-    """Makes the training loss of one example: eps-MSE at a random time, plus the weighted bound if sigma is learned.
+    """Makes the training loss of one example: weighted eps-MSE at a random time, plus the bound if sigma is learned.
+
+    Denoising score matching with weight sigma^2 on the score is eps-MSE of weight 1.
 
     Args:
       network: Network to train.
-      process: Discrete noising process.
+      process: Noising process; its `draw` gives the times.
       recipe: Flip, label dropout and weight of the bound.
-      null_label: Index of the null class, None for an unconditional network.
+      null_label: Index of the null class, None for a network without one.
       learn_sigma: Whether the network predicts a variance.
+      weight: Weight of eps-MSE at a time, None for 1.
     """
 
     def loss(params: Params, key: Key, x: Example, label: Array | None) -> Float[Array, ""]:
@@ -115,12 +124,12 @@ def example_loss(
         if null_label is not None:
             assert label is not None
             label = jnp.where(jax.random.bernoulli(key_label, recipe.label_dropout), null_label, label)
-        t = jax.random.randint(key_time, (), 1, process.steps + 1) / process.steps
+        t = process.draw(key_time)
         eps = jax.random.normal(key_noise, x0.shape)
         pred = network.apply(params, process.corrupt(x0, t, eps), t, label, key=key_dropout)
         if learn_sigma:
             return hybrid_loss(process, pred, x0, t, eps, weight=recipe.vlb_weight)
-        return simple_loss(pred, eps)
+        return simple_loss(pred, eps) * (1 if weight is None else weight(t))
 
     return loss
 

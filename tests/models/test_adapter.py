@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffaudit_jax.models import Model, from_config, from_linen, unet
-from diffaudit_jax.models.adapter import prediction
+from diffaudit_jax.models.precondition import read
 from diffaudit_jax.process import ddpm_cosine, ddpm_linear
 from diffaudit_jax.types import InputError
 
@@ -48,7 +48,7 @@ def test_the_module_is_told_the_zero_based_step(num_steps):
     network = from_linen(telling(), process)
     for step in (1, 7, num_steps):
         assert told(network, step / num_steps)[0] == step - 1
-    rescaled = from_linen(telling(), process, time_scale=1000 / num_steps)
+    rescaled = from_linen(telling(told="step-of-1000"), process)
     assert told(rescaled, 1.0)[0] == (num_steps - 1) * 1000 / num_steps
 
 
@@ -68,7 +68,7 @@ def test_eps_and_x0_give_xt_back(predicts, t):
     xt, out = (jnp.asarray(rng.normal(size=SHAPE), jnp.float32) for _ in range(2))
     t = jnp.float32(t)
     alpha, sigma = float(PROCESS.alpha(t)), float(PROCESS.sigma(t))
-    pred = prediction(telling(predicts=predicts), PROCESS, out, xt, t)
+    pred = read(predicts, False, PROCESS, out, xt, t)
     largest = max(float(jnp.abs(leaf).max()) for leaf in (pred.eps, pred.x0, xt))
     np.testing.assert_allclose(PROCESS.corrupt(pred.x0, t, pred.eps), xt, atol=4 * EPS32 * largest)
     meant = {"eps": pred.eps, "x0": pred.x0, "v": alpha * pred.eps - sigma * pred.x0}[predicts]
@@ -80,7 +80,7 @@ def test_a_learned_variance_is_the_second_half_as_a_fraction():
     model = telling(learn_sigma=True)
     rng = np.random.default_rng(0)
     out = jnp.asarray(rng.normal(size=(4, 4, 2)), jnp.float32)
-    pred = prediction(model, PROCESS, out, jnp.zeros(SHAPE), jnp.float32(0.5))
+    pred = read(model.predicts, True, PROCESS, out, jnp.zeros(SHAPE), jnp.float32(0.5))
     np.testing.assert_array_equal(pred.eps, out[..., :1])
     assert pred.var_fraction is not None
     np.testing.assert_allclose(pred.var_fraction, (out[..., 1:] + 1) / 2, rtol=EPS32)

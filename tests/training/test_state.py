@@ -79,7 +79,7 @@ RECIPES = {
 def test_steps_are_those_written_out(recipe):
     x = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
     network = linear_network()
-    loss = example_loss(network, PROCESS, recipe, null_label=None, learn_sigma=False)
+    loss = example_loss(network, PROCESS, recipe)
     step, state = jax.jit(make_step(loss, recipe)), init_state(KEY, network, recipe)
     for _ in range(6):
         state, info = step(state, Data(jnp.asarray(x), None))
@@ -132,7 +132,7 @@ def test_a_batch_holds_no_image_twice_while_there_are_enough():
 
 def losses_of(apply, recipe, x, n=400, label=None, null_label=None):
     """The training loss of one image under n keys."""
-    loss = example_loss(Network(lambda key: {}, apply), PROCESS, recipe, null_label, learn_sigma=False)
+    loss = example_loss(Network(lambda key: {}, apply), PROCESS, recipe, null_label=null_label)
     one = lambda key: loss({}, key, x, label)  # noqa: E731
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, n)))
 
@@ -148,7 +148,7 @@ def test_images_are_mirrored_only_on_request(flip):
     # A schedule with hardly any noise: what the network sees is the image.
     quiet = ddpm_cosine(2, beta_max=1e-6)
     network = Network(lambda key: {}, reveal_left_half)
-    loss = example_loss(network, quiet, Recipe(flip=flip), None, False)
+    loss = example_loss(network, quiet, Recipe(flip=flip))
     values = np.asarray(jax.jit(jax.vmap(lambda key: loss({}, key, x, None)))(jax.random.split(KEY, 400)))
     mirrored = (values < 1e5).mean()
     assert Recipe().flip is False
@@ -182,7 +182,7 @@ def test_times_are_uniform_over_the_steps():
 def test_the_loss_is_simple_or_hybrid_as_the_network_asks(learn_sigma):
     network, recipe = linear_network(), Recipe(vlb_weight=0.7)
     params, x = network.init(KEY), np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
-    got = example_loss(network, PROCESS, recipe, None, learn_sigma)(params, KEY, jnp.asarray(x), None)
+    got = example_loss(network, PROCESS, recipe, learn_sigma=learn_sigma)(params, KEY, jnp.asarray(x), None)
     key_time, key_noise, *_ = jax.random.split(KEY, 5)
     t, eps = jax.random.randint(key_time, (), 1, 11) / 10, jax.random.normal(key_noise, SHAPE)
     x0 = to_signed(jnp.asarray(x))

@@ -1,9 +1,9 @@
-"""Samplers: one function per published algorithm, each for ONE example, scanning a decreasing grid of times.
+"""Ancestral sampling and DDIM: a decreasing grid of times, one network call a step.
 
-A sampler sees the model only as ``denoise(xt, t) -> Prediction`` and starts from x_1 ~ N(0, sigma_1^2).
+References:
+  Ho et al. 2020, https://arxiv.org/abs/2006.11239
+  Song et al. 2020, https://arxiv.org/abs/2010.02502
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffaudit_jax.process import Process, Variance, log_variance, posterior
+from diffaudit_jax.sampler.grids import Denoise, scan
 from diffaudit_jax.types import Example, InputError, Key, Prediction, Time
-
-Denoise = Callable[[Example, Time], Prediction]
-
-
-def grid(process: Process, num_steps: int) -> Float[np.ndarray, " times"]:
-    """Returns `num_steps` + 1 times from 1 down to 0, evenly strided over a discrete schedule's steps.
-
-    Raises:
-      InputError: if `num_steps` is not between 1 and the schedule's own number.
-    """
-    return np.append(process.times(num_steps)[::-1], np.float32(0))
 
 
 def ancestral(
@@ -63,7 +53,7 @@ def ancestral(
         noise = jnp.where(s > 0, std, 0.0) * jax.random.normal(key, shape)
         return q.c0 * x0_hat + q.ct * xt + noise, None
 
-    return _scan(step, key_init, key_steps, process, shape, times)
+    return scan(step, key_init, key_steps, process, shape, times)
 
 
 def ddim(
@@ -107,7 +97,7 @@ def ddim(
         t, s, key = inputs
         return ddim_step(process, denoise(xt, t), xt, t, s, jax.random.normal(key, shape), eta=eta, clip=clip), None
 
-    return _scan(step, key_init, key_steps, process, shape, times)
+    return scan(step, key_init, key_steps, process, shape, times)
 
 
 def ddim_step(
@@ -123,18 +113,3 @@ def ddim_step(
     var = eta**2 * posterior(process, s, t).var
     along = jnp.sqrt(jnp.maximum(process.sigma(s) ** 2 - var, 0.0))
     return process.alpha(s) * x0_hat + along * eps_hat + jnp.sqrt(var) * z
-
-
-def _scan(
-    step: Callable,
-    key_init: Key,
-    key_steps: Key,
-    process: Process,
-    shape: tuple[int, ...],
-    times: Float[np.ndarray, " times"],
-) -> Example:
-    times = np.asarray(times, np.float32)
-    x1 = process.sigma(jnp.asarray(times[0])) * jax.random.normal(key_init, shape)
-    keys = jax.random.split(key_steps, len(times) - 1)
-    x0, _ = jax.lax.scan(step, x1, (jnp.asarray(times[:-1]), jnp.asarray(times[1:]), keys))
-    return x0

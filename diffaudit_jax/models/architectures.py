@@ -1,0 +1,137 @@
+"""Architectures by name: checked options in, a `Model` and the JSON that makes it again out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from diffaudit_jax.models.adapter import Model
+from diffaudit_jax.models.layers import EMBEDDINGS, Embedding
+from diffaudit_jax.models.precondition import Predicts, Told
+from diffaudit_jax.models.unet import UNet, receptive_grid
+from diffaudit_jax.types import InputError, known
+
+
+def unet(
+    shape: tuple[int, int, int],
+    *,
+    channels: int = 64,
+    mults: tuple[int, ...] = (1, 2),
+    num_blocks: int = 2,
+    attention: tuple[int, ...] = (),
+    middle_attention: bool = True,
+    head_channels: int | None = None,
+    num_heads: int = 1,
+    groups: int | None = None,
+    dropout: float = 0.0,
+    num_classes: int | None = None,
+    scale_shift: bool = False,
+    resblock_updown: bool = False,
+    learn_sigma: bool = False,
+    patch: int = 1,
+    embedding: Embedding = "guided",
+    epsilon: float = 1e-5,
+    asymmetric: bool = False,
+    attention_up: tuple[int, ...] | None = None,
+    null_class: bool = True,
+    predicts: Predicts = "eps",
+    told: Told = "step",
+    signed: bool = True,
+    bfloat16: bool = False,
+) -> Model:
+    """A U-Net for images of `shape`.
+
+    Args:
+      shape: (height, width, channels) of one image.
+      channels: Width of the first level.
+      mults: Width multiplier of each level; each further level halves the resolution.
+      num_blocks: Residual blocks per level.
+      attention: Grid sides (e.g. 16 for 16x16, after the stem) that attend.
+      middle_attention: Whether the middle of the network attends.
+      head_channels: Channels of an attention head (guided-diffusion: 64); None to give `num_heads` instead.
+      num_heads: Attention heads (improved-diffusion: 4), if `head_channels` is None.
+      groups: Groups of the norms (published models: 32); None for as many as 32, of 4 channels or more.
+      dropout: Dropout rate.
+      num_classes: Classes, None for unconditional.
+      scale_shift: Scale-shift norm (improved- and guided-diffusion).
+      resblock_updown: Resample in residual blocks (guided-diffusion).
+      learn_sigma: Learn the reverse variance (improved- and guided-diffusion).
+      patch: Side of the space-to-depth stem's blocks, 1 for none.
+      embedding: How the time is embedded: as in improved- and guided-diffusion, as in DDPM, or by Fourier features.
+      epsilon: Added to the variance in norms.
+      asymmetric: Pad strided convolutions on the right and below only, as DDPM does.
+      attention_up: Grid sides that attend on the way up, if others than on the way down.
+      null_class: Whether there is a class for "none", which guidance needs.
+      predicts: What the output is (`models.precondition`).
+      told: What the network is told of the time (`models.precondition`).
+      signed: Whether it takes images in [-1, 1], else [0, 1].
+      bfloat16: Compute in bfloat16 with float32 parameters (accelerators; on CPU it is slower).
+
+    Raises:
+      InputError: if the image does not divide into the grids, heads do not divide the width, or a size is not positive.
+    """
+    config = {name: value for name, value in locals().items() if name != "shape"}
+    known("embedding", embedding, EMBEDDINGS)
+    if len(shape) != 3:
+        raise InputError(f"an image's shape is (height, width, channels), got {tuple(shape)}.")
+    if num_classes is not None and num_classes < 1:
+        raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
+    if min(channels, num_blocks, patch, *mults, *shape) < 1 or not mults:
+        raise InputError(f"sizes must be positive, got {shape=}, {channels=}, {mults=}, {num_blocks=}, {patch=}.")
+    cell = patch * 2 ** (len(mults) - 1)
+    height, width = shape[:2]
+    if height % cell or width % cell:
+        raise InputError(
+            f"images of {height}x{width} do not divide into cells of {cell} (patch {patch}, {len(mults)} levels): "
+            f"use a smaller patch or fewer levels."
+        )
+    if head_channels is not None and (head_channels < 1 or any(channels * mult % head_channels for mult in mults)):
+        raise InputError(f"{head_channels=} must divide every width {[channels * mult for mult in mults]}.")
+    for name, count in (("num_heads", num_heads), ("groups", groups)):
+        if count is not None and (count < 1 or any(channels * mult % count for mult in mults)):
+            raise InputError(f"{name}={count} must divide every width {[channels * mult for mult in mults]}.")
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be in [0, 1), got {dropout}.")
+    module = UNet(
+        channels=channels,
+        mults=tuple(mults),
+        num_blocks=num_blocks,
+        attention=(),
+        middle_attention=middle_attention,
+        head_channels=head_channels,
+        num_heads=num_heads,
+        groups=groups,
+        dropout=dropout,
+        num_classes=num_classes,
+        scale_shift=scale_shift,
+        resblock_updown=resblock_updown,
+        learn_sigma=learn_sigma,
+        patch=patch,
+        embedding=embedding,
+        epsilon=epsilon,
+        asymmetric=asymmetric,
+        null_class=null_class,
+        dtype=jnp.bfloat16 if bfloat16 else None,
+    )
+    grids = receptive_grid(module, height)
+    if strangers := sorted({*attention, *(attention_up or ())} - set(grids)):
+        raise InputError(f"no level has a grid of side {strangers[0]} to attend on: there are {grids}.")
+    levels = lambda sides: tuple(level for level, side in enumerate(grids) if side in sides)  # noqa: E731
+    module = module.clone(
+        attention=levels(attention), attention_up=None if attention_up is None else levels(attention_up)
+    )
+    record = {"name": "unet", "shape": list(shape), **config}
+    return Model(module, tuple(shape), predicts, learn_sigma, num_classes, record, told, signed, null_class)
+
+
+MODELS: Mapping[str, Callable[..., Model]] = {"unet": unet}
+
+
+def from_config(config: Mapping[str, Any]) -> Model:
+    """Makes a model again from its `config`.
+
+    Raises:
+      InputError: if the name is none of `MODELS`.
+    """
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    return MODELS[known("model", arguments.pop("name"), MODELS)](**arguments)
