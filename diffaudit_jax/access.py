@@ -10,9 +10,9 @@ from typing import Any
 
 import jax
 
-from diffaudit_jax.process import Process
-from diffaudit_jax.sampler import ddim, grid
-from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time
+from diffaudit_jax.process import Process, Variance
+from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time, known
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,9 @@ class Target:
       network: Its network; None where only samples can be had.
       config: JSON that tells this target from others of the same parameters (architecture, schedule).
       num_classes: Classes of a conditional model, else None.
+      variance: The reverse variance it was trained or published with.
+      host: Whether its functions are Python's, of NumPy arrays, which no compiled program can call and no gradient
+        passes; the stream then runs un-jitted (`importers.from_callable`).
     """
 
     params: Params
@@ -36,6 +39,8 @@ class Target:
     network: Network | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     num_classes: int | None = None
+    variance: Variance = "fixed_small"
+    host: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,11 @@ def white_box(target: Target) -> WhiteBox:
     """Grants the weights.
 
     Raises:
-      InputError: if the target has no noising process.
+      InputError: if the target has no noising process, or no gradients.
     """
     process, network = _diffusion(target, "white-box")
+    if target.host:
+        raise InputError("white-box access needs gradients and this target is a Python function: audit it gray-box.")
     predict_at = lambda params, xt, t, cond=None: network.apply(params, xt, t, cond)  # noqa: E731
     return WhiteBox(process, predict_at, target.params)
 
@@ -101,9 +108,11 @@ def diffusion_target(
     *,
     config: Mapping[str, Any] | None = None,
     num_classes: int | None = None,
+    variance: Variance = "fixed_small",
+    sampler: str = "ddim",
     sample_steps: int = 50,
 ) -> Target:
-    """A diffusion model as a target; its samples are drawn by DDIM (eta = 0).
+    """A diffusion model as a target.
 
     Args:
       params: Parameters to audit.
@@ -112,20 +121,29 @@ def diffusion_target(
       shape: Shape of one example.
       config: Further JSON; with those of network and process, part of the audit's fingerprint.
       num_classes: Classes of a conditional model, else None.
-      sample_steps: Network calls per sample, at most the schedule's steps.
+      variance: Reverse variance.
+      sampler: How samples are drawn, one of `sampler.SAMPLERS`.
+      sample_steps: Steps per sample, at most the process's where the sampler strides over them.
+
+    Raises:
+      InputError: if the sampler is unknown or does not go with the process.
     """
-    times = grid(process, min(sample_steps, process.steps))
+    draw = SAMPLERS[known("sampler", sampler, SAMPLERS)]
+    sample_steps = min(sample_steps, process.steps) if sampler == "ddim" else sample_steps
+    check_sampler(sampler, process, sample_steps)
 
     def sample(params: Params, key: Key, cond: Any = None) -> Example:
-        return ddim(key, process, lambda xt, t: network.apply(params, xt, t, cond), shape, times)
+        denoise = lambda xt, t: network.apply(params, xt, t, cond)  # noqa: E731
+        return draw(key, process, denoise, shape, sample_steps, variance)
 
     described = {
         "network": dict(network.config),
         "process": dict(process.config),
+        "sampler": sampler,
         "sample_steps": sample_steps,
         **(config or {}),
     }
-    return Target(params, tuple(shape), sample, process, network, described, num_classes)
+    return Target(params, tuple(shape), sample, process, network, described, num_classes, variance)
 
 
 def _diffusion(target: Target, access: str) -> tuple[Process, Network]:

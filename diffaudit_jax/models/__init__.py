@@ -8,5 +8,10 @@ from diffaudit_jax.models.adapter import guided as guided
 from diffaudit_jax.models.adapter import in_float32 as in_float32
 from diffaudit_jax.models.architectures import MODELS as MODELS
 from diffaudit_jax.models.architectures import from_config as from_config
+from diffaudit_jax.models.architectures import ncsn as ncsn
 from diffaudit_jax.models.architectures import unet as unet
+from diffaudit_jax.models.families import FAMILIES as FAMILIES
+from diffaudit_jax.models.families import Family as Family
+from diffaudit_jax.models.families import build as build
+from diffaudit_jax.models.ncsnpp import ncsnpp as ncsnpp
 from diffaudit_jax.models.unet import count_params as count_params

@@ -19,7 +19,8 @@ class Model:
     """An architecture before it meets a process: module, example shape, and how the module is fed and read.
 
     Attributes:
-      module: Linen module of ONE example, ``module(x, time, label | None, deterministic=...)``.
+      module: Linen module of ONE example, ``module(x, time, label | None, deterministic=...)``; None for one of
+        another kind (`from_nnx`).
       shape: Shape of one example.
       predicts: What the module's output is (`models.precondition`).
       learn_sigma: Whether the output carries a variance in a second half of the channels.
@@ -32,7 +33,7 @@ class Model:
         A module written for one example is faster to train, and safer: flax's own GroupNorm takes axis 0 for a batch.
     """
 
-    module: nn.Module
+    module: nn.Module | None
     shape: tuple[int, ...]
     predicts: Predicts = "eps"
     learn_sigma: bool = False
@@ -50,7 +51,7 @@ class Model:
 
 def in_float32(model: Model) -> Model:
     """The same model with its module computing in float32, as audits do."""
-    if getattr(model.module, "dtype", None) is None:
+    if model.module is None or getattr(model.module, "dtype", None) is None:
         return model
     return replace(model, module=model.module.clone(dtype=None), config={**model.config, "bfloat16": False})
 
@@ -65,15 +66,17 @@ def from_linen(model: Model, process: Process) -> Network:
     Returns:
       A network whose `apply` costs one call of the module.
     """
+    module = model.module
+    assert module is not None
 
     def init(key: Key) -> Params:
         label = None if model.num_classes is None else jnp.zeros((), jnp.int32)
         arguments = _lifted(model, (jnp.zeros(model.shape), jnp.zeros(()), label))
-        return model.module.init(key, *arguments)["params"]
+        return module.init(key, *arguments)["params"]
 
     def call(params: Params, x: Example, time: Time, label: Any, key: Key | None) -> jax.Array:
         rngs = None if key is None else {"dropout": key}
-        out = model.module.apply({"params": params}, x, time, label, deterministic=key is None, rngs=rngs)
+        out = module.apply({"params": params}, x, time, label, deterministic=key is None, rngs=rngs)
         assert isinstance(out, jax.Array)
         return out
 
@@ -87,7 +90,7 @@ def from_nnx(module: nnx.Module, model: Model, process: Process) -> tuple[Networ
 
     Args:
       module: Called as ``module(x, time)``, or ``module(x, time, label)`` if `model.num_classes` is set.
-      model: How it is fed and read; `model.module` is not used and may be None.
+      model: How it is fed and read; its own module is not used and may be None.
       process: Noising process.
 
     Returns:

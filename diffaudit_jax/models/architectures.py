@@ -1,14 +1,18 @@
 """Architectures by name: checked options in, a `Model` and the JSON that makes it again out."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
 from diffaudit_jax.models.adapter import Model
+from diffaudit_jax.models.grids import attending, check_divisors, check_image, grids
 from diffaudit_jax.models.layers import EMBEDDINGS, Embedding
+from diffaudit_jax.models.ncsn import NCSN
+from diffaudit_jax.models.ncsnpp import ncsnpp
 from diffaudit_jax.models.precondition import Predicts, Told
-from diffaudit_jax.models.unet import UNet, receptive_grid
+from diffaudit_jax.models.unet import UNet
 from diffaudit_jax.types import InputError, known
 
 
@@ -34,6 +38,8 @@ def unet(
     asymmetric: bool = False,
     attention_up: tuple[int, ...] | None = None,
     null_class: bool = True,
+    middle_groups: int | None = None,
+    center: bool = False,
     predicts: Predicts = "eps",
     told: Told = "step",
     signed: bool = True,
@@ -57,11 +63,14 @@ def unet(
       resblock_updown: Resample in residual blocks (guided-diffusion).
       learn_sigma: Learn the reverse variance (improved- and guided-diffusion).
       patch: Side of the space-to-depth stem's blocks, 1 for none.
-      embedding: How the time is embedded: as in improved- and guided-diffusion, as in DDPM, or by Fourier features.
+      embedding: How the time is embedded: as in improved- and guided-diffusion, as in DDPM (either also with sines and
+        cosines in the other order), or by Fourier features.
       epsilon: Added to the variance in norms.
       asymmetric: Pad strided convolutions on the right and below only, as DDPM does.
       attention_up: Grid sides that attend on the way up, if others than on the way down.
       null_class: Whether there is a class for "none", which guidance needs.
+      middle_groups: Groups of the norm before the middle's attention, if others than everywhere; 0 for no norm.
+      center: Whether the network takes 2 x - 1 of the image first.
       predicts: What the output is (`models.precondition`).
       told: What the network is told of the time (`models.precondition`).
       signed: Whether it takes images in [-1, 1], else [0, 1].
@@ -72,31 +81,19 @@ def unet(
     """
     config = {name: value for name, value in locals().items() if name != "shape"}
     known("embedding", embedding, EMBEDDINGS)
-    if len(shape) != 3:
-        raise InputError(f"an image's shape is (height, width, channels), got {tuple(shape)}.")
+    sides, widths = grids(shape, channels, mults, num_blocks, patch)
+    check_divisors(widths, head_channels=head_channels, num_heads=num_heads, groups=groups)
+    check_divisors(widths[-1:], middle_groups=middle_groups or None)
     if num_classes is not None and num_classes < 1:
         raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
-    if min(channels, num_blocks, patch, *mults, *shape) < 1 or not mults:
-        raise InputError(f"sizes must be positive, got {shape=}, {channels=}, {mults=}, {num_blocks=}, {patch=}.")
-    cell = patch * 2 ** (len(mults) - 1)
-    height, width = shape[:2]
-    if height % cell or width % cell:
-        raise InputError(
-            f"images of {height}x{width} do not divide into cells of {cell} (patch {patch}, {len(mults)} levels): "
-            f"use a smaller patch or fewer levels."
-        )
-    if head_channels is not None and (head_channels < 1 or any(channels * mult % head_channels for mult in mults)):
-        raise InputError(f"{head_channels=} must divide every width {[channels * mult for mult in mults]}.")
-    for name, count in (("num_heads", num_heads), ("groups", groups)):
-        if count is not None and (count < 1 or any(channels * mult % count for mult in mults)):
-            raise InputError(f"{name}={count} must divide every width {[channels * mult for mult in mults]}.")
     if not 0 <= dropout < 1:
         raise InputError(f"dropout must be in [0, 1), got {dropout}.")
     module = UNet(
         channels=channels,
         mults=tuple(mults),
         num_blocks=num_blocks,
-        attention=(),
+        attention=attending(attention, sides),
+        attention_up=None if attention_up is None else attending(attention_up, sides),
         middle_attention=middle_attention,
         head_channels=head_channels,
         num_heads=num_heads,
@@ -111,27 +108,55 @@ def unet(
         epsilon=epsilon,
         asymmetric=asymmetric,
         null_class=null_class,
+        middle_groups=middle_groups,
+        center=center,
         dtype=jnp.bfloat16 if bfloat16 else None,
-    )
-    grids = receptive_grid(module, height)
-    if strangers := sorted({*attention, *(attention_up or ())} - set(grids)):
-        raise InputError(f"no level has a grid of side {strangers[0]} to attend on: there are {grids}.")
-    levels = lambda sides: tuple(level for level, side in enumerate(grids) if side in sides)  # noqa: E731
-    module = module.clone(
-        attention=levels(attention), attention_up=None if attention_up is None else levels(attention_up)
     )
     record = {"name": "unet", "shape": list(shape), **config}
     return Model(module, tuple(shape), predicts, learn_sigma, num_classes, record, told, signed, null_class)
 
 
-MODELS: Mapping[str, Callable[..., Model]] = {"unet": unet}
+def ncsn(
+    shape: tuple[int, int, int],
+    *,
+    channels: int = 128,
+    num_levels: int | None = None,
+    patch: int = 1,
+    bfloat16: bool = False,
+) -> Model:
+    """The RefineNet of NCSN (told its noise level's index) or NCSNv2 (not told), for images of `shape`.
+
+    Args:
+      shape: (height, width, channels) of one image.
+      channels: Width of the first stage; 128 as published.
+      num_levels: NCSN's number of noise levels, that of its process; None for NCSNv2.
+      patch: Side of the space-to-depth stem's blocks, 1 for none.
+      bfloat16: Compute in bfloat16 with float32 parameters.
+
+    Raises:
+      InputError: if the image does not halve after the stem, or a size is not positive.
+    """
+    config = {name: value for name, value in locals().items() if name != "shape"}
+    check_image(shape)
+    if min(channels - 1, patch, *shape) < 1 or (num_levels is not None and num_levels < 1):
+        raise InputError(f"sizes must be positive and channels 2 or more, got {shape=}, {channels=}, {patch=}.")
+    if shape[0] % (2 * patch) or shape[1] % (2 * patch):
+        raise InputError(f"images of {shape[0]}x{shape[1]} do not halve after a stem of {patch}: use another patch.")
+    module = NCSN(channels, num_levels, patch, jnp.bfloat16 if bfloat16 else None)
+    return Model(module, tuple(shape), "score", config={"name": "ncsn", "shape": list(shape), **config})
+
+
+MODELS: Mapping[str, Callable[..., Model]] = {"unet": unet, "ncsn": ncsn, "ncsnpp": ncsnpp}
 
 
 def from_config(config: Mapping[str, Any]) -> Model:
     """Makes a model again from its `config`.
 
     Raises:
-      InputError: if the name is none of `MODELS`.
+      InputError: if the name is none of `MODELS`, or an option is none of that architecture's.
     """
     arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    return MODELS[known("model", arguments.pop("name"), MODELS)](**arguments)
+    name = known("model", arguments.pop("name"), MODELS)
+    for option in arguments:
+        known(f"option of {name}", option, inspect.signature(MODELS[name]).parameters)
+    return MODELS[name](**arguments)

@@ -16,23 +16,25 @@ from jaxtyping import Array, Float
 ZEROS = nn.initializers.zeros_init()
 
 
-Embedding = Literal["guided", "ddpm", "fourier"]
-EMBEDDINGS: tuple[Embedding, ...] = ("guided", "ddpm", "fourier")
+Embedding = Literal["guided", "ddpm", "guided-sin-first", "ddpm-cos-first", "fourier"]
+EMBEDDINGS: tuple[Embedding, ...] = ("guided", "ddpm", "guided-sin-first", "ddpm-cos-first", "fourier")
 
 
 def time_embedding(time: Float[Array, ""], dim: int, kind: Embedding = "guided") -> Float[Array, " dim"]:
     """Returns [cos(w t), sin(w t)] with `dim`/2 frequencies w, or [sin(w t), cos(w t)] as DDPM orders them.
 
-    guided: w geometric from 1 down towards 1/10,000;  ddpm: the same, with 1/10,000 reached.
+    guided: w geometric from 1 down towards 1/10,000;  ddpm: the same, with 1/10,000 reached. Either may have the other
+    order, as some configurations of diffusers do.
 
     References:
       Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; orders and spacings as in improved-diffusion and DDPM.
     """
     half = dim // 2
-    span = half if kind == "guided" else half - 1
+    span = half - kind.startswith("ddpm")
     freqs = jnp.exp(-jnp.log(10_000.0) * jnp.arange(half, dtype=jnp.float32) / span)
     angles = time.astype(jnp.float32) * freqs
-    parts = [jnp.cos(angles), jnp.sin(angles)] if kind == "guided" else [jnp.sin(angles), jnp.cos(angles)]
+    cos_first = kind in ("guided", "ddpm-cos-first")
+    parts = [jnp.cos(angles), jnp.sin(angles)] if cos_first else [jnp.sin(angles), jnp.cos(angles)]
     return jnp.pad(jnp.concatenate(parts), (0, dim - 2 * half))
 
 
@@ -141,7 +143,7 @@ class Attention(nn.Module):
     Attributes:
       head_channels: Channels d of a head; None for c/`num_heads`.
       num_heads: Heads, if `head_channels` is None.
-      groups: Groups of the norm before it, as in `GroupNorm`.
+      groups: Groups of the norm before it, as in `GroupNorm`; 0 for no norm.
       epsilon: Of the norm.
       dtype: Compute type; logits and sums are float32.
     """
@@ -157,7 +159,8 @@ class Attention(nn.Module):
         """Attends."""
         h, w, c = x.shape
         d = self.head_channels or c // self.num_heads
-        y = GroupNorm(self.groups, self.epsilon, name="norm")(x).reshape(h * w, c)
+        y = x if self.groups == 0 else GroupNorm(self.groups, self.epsilon, name="norm")(x)
+        y = y.reshape(h * w, c)
         q, k, v = jnp.split(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(y).reshape(h * w, 3 * (c // d), d), 3, axis=1)
         logits = jnp.einsum("qnd,knd->nqk", q * d**-0.5, k, preferred_element_type=jnp.float32)
         weights = jnp.exp(logits - logits.max(-1, keepdims=True))

@@ -39,6 +39,8 @@ class ResBlock(nn.Module):
       groups: Groups of the norms, as in `GroupNorm`.
       epsilon: Of the norms.
       dtype: Compute type.
+      shortcut: Whether the input passes a 1x1 convolution even where its channels fit.
+      groups_in: Groups of the first norm, if others than those of the second.
     """
 
     features: int
@@ -48,13 +50,15 @@ class ResBlock(nn.Module):
     groups: int | None = None
     epsilon: float = 1e-5
     dtype: jnp.dtype | None = None
+    shortcut: bool = False
+    groups_in: int | None = None
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "h w c"], emb: Float[Array, " e"], deterministic: bool
     ) -> Float[Array, "h2 w2 features"]:
         """Transforms x, conditioned on the embedding of time and class."""
-        y = nn.silu(GroupNorm(self.groups, self.epsilon, name="norm1")(x))
+        y = nn.silu(GroupNorm(self.groups_in or self.groups, self.epsilon, name="norm1")(x))
         if self.resample is not None:
             x, y = self.resample(x), self.resample(y)
         y = Conv3x3(self.features, dtype=self.dtype, name="conv1")(y)
@@ -68,9 +72,38 @@ class ResBlock(nn.Module):
             y = norm2(y + emb)
         y = nn.Dropout(self.dropout)(nn.silu(y), deterministic=deterministic)
         y = Conv3x3(self.features, zero_init=True, dtype=self.dtype, name="conv2")(y)
-        if x.shape[-1] != self.features:
+        if self.shortcut or x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype, name="skip")(x)
         return x + y
+
+
+def conditioning(
+    time: Float[Array, ""],
+    label: Int[Array, ""] | None,
+    channels: int,
+    embedding: Embedding,
+    num_classes: int | None,
+    null_class: bool,
+    dtype: jnp.dtype | None,
+) -> Float[Array, " e"]:
+    """Embeds time and class in 4 `channels` numbers; called inside a compact module, which owns the parameters.
+
+    Raises:
+      InputError: if the class is missing and there is no null class.
+    """
+    width = 4 * channels
+    if embedding == "fourier":
+        emb = FourierFeatures(2 * channels, name="fourier")(time)
+    else:
+        emb = time_embedding(time, channels, embedding)
+    emb = nn.Dense(width, dtype=dtype, name="time1")(emb)
+    emb = nn.Dense(width, dtype=dtype, name="time2")(nn.silu(emb))
+    if num_classes is None:
+        return emb
+    if label is None and not null_class:
+        raise InputError(f"this model has no null class: ask it with a class, 0 to {num_classes - 1}.")
+    label = jnp.asarray(num_classes) if label is None else label
+    return emb + nn.Embed(num_classes + null_class, width, dtype=dtype, name="label")(label)
 
 
 class UNet(nn.Module):
@@ -96,6 +129,8 @@ class UNet(nn.Module):
       epsilon: Of every norm.
       asymmetric: Whether strided convolutions pad on the right and below only, as in DDPM.
       null_class: Whether the class table ends with a null class, which a missing label stands for.
+      middle_groups: Groups of the norm before the middle's attention, if others than everywhere; 0 for no norm.
+      center: Whether to take 2 x - 1 of the image first.
       dtype: Compute type, e.g. bfloat16; parameters and the output are float32.
     """
 
@@ -118,6 +153,8 @@ class UNet(nn.Module):
     epsilon: float = 1e-5
     asymmetric: bool = False
     null_class: bool = True
+    middle_groups: int | None = None
+    center: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -131,7 +168,9 @@ class UNet(nn.Module):
     ) -> Float[Array, "h w out"]:
         """Returns the network's raw output: c channels, or 2c with a learned variance."""
         out_channels = x.shape[-1] * (2 if self.learn_sigma else 1)
-        emb = self._embed(time, label)
+        conditions = (self.channels, self.embedding, self.num_classes, self.null_class, self.dtype)
+        emb = conditioning(time, label, *conditions)
+        x = 2 * x - 1 if self.center else x
         h = Conv3x3(self.channels, dtype=self.dtype, name="stem")(space_to_depth(x, self.patch))
         skips = [h]
         for level, mult in enumerate(self.mults):
@@ -145,7 +184,7 @@ class UNet(nn.Module):
                 skips.append(h)
         h = self._block(h, emb, self.mults[-1], deterministic, "middle_0")
         if self.middle_attention:
-            h = self._attention("middle_attend")(h)
+            h = self._attention("middle_attend", self.middle_groups)(h)
         h = self._block(h, emb, self.mults[-1], deterministic, "middle_1")
         for level, mult in reversed(tuple(enumerate(self.mults))):
             for i in range(self.num_blocks + 1):
@@ -159,30 +198,15 @@ class UNet(nn.Module):
         h = Conv3x3(out_channels * self.patch**2, zero_init=True, dtype=self.dtype, name="head")(h)
         return depth_to_space(h, self.patch).astype(jnp.float32)
 
-    def _embed(self, time: Float[Array, ""], label: Int[Array, ""] | None) -> Float[Array, " e"]:
-        width = 4 * self.channels
-        if self.embedding == "fourier":
-            emb = FourierFeatures(self.channels, name="fourier")(time)
-        else:
-            emb = time_embedding(time, self.channels, self.embedding)
-        emb = nn.Dense(width, dtype=self.dtype, name="time1")(emb)
-        emb = nn.Dense(width, dtype=self.dtype, name="time2")(nn.silu(emb))
-        if self.num_classes is None:
-            return emb
-        if label is None and not self.null_class:
-            raise InputError(f"this model has no null class: ask it with a class, 0 to {self.num_classes - 1}.")
-        label = jnp.asarray(self.num_classes) if label is None else label
-        rows = self.num_classes + self.null_class
-        return emb + nn.Embed(rows, width, dtype=self.dtype, name="label")(label)
-
     def _block(
         self, h: Array, emb: Array, mult: float, deterministic: bool, name: str, resample: Callable | None = None
     ) -> Array:
         options = (self.scale_shift, self.dropout, resample, self.groups, self.epsilon, self.dtype)
         return ResBlock(round(self.channels * mult), *options, name=name)(h, emb, deterministic)
 
-    def _attention(self, name: str) -> Attention:
-        return Attention(self.head_channels, self.num_heads, self.groups, self.epsilon, self.dtype, name=name)
+    def _attention(self, name: str, groups: int | None = None) -> Attention:
+        groups = self.groups if groups is None else groups
+        return Attention(self.head_channels, self.num_heads, groups, self.epsilon, self.dtype, name=name)
 
     def _down(self, h: Array, emb: Array, mult: float, deterministic: bool, name: str) -> Array:
         name = f"{name}_resample"
@@ -195,11 +219,6 @@ class UNet(nn.Module):
         if self.resblock_updown:
             return self._block(h, emb, mult, deterministic, name, upsample)
         return Conv3x3(h.shape[-1], dtype=self.dtype, name=name)(upsample(h))
-
-
-def receptive_grid(module: UNet, side: int) -> list[int]:
-    """Returns the side length of each level's grid for images of `side` pixels."""
-    return [side // module.patch // 2**level for level in range(len(module.mults))]
 
 
 def count_params(params: jax.typing.ArrayLike) -> int:

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from diffaudit_jax.models import Model, from_config, from_linen, unet
-from diffaudit_jax.models.precondition import read
-from diffaudit_jax.process import ddpm_cosine, ddpm_linear
+from diffaudit_jax.models import Model, from_config, from_linen, from_nnx, guided, unet
+from diffaudit_jax.models.precondition import fed, read, weight
+from diffaudit_jax.models.precondition import told as tell
+from diffaudit_jax.process import ddpm_cosine, ddpm_linear, edm, ve_sde, vp_sde
 from diffaudit_jax.types import InputError
 
 SHAPE = (4, 4, 1)
@@ -130,3 +132,89 @@ def test_bad_architectures_are_refused(shape, options, says):
 def test_an_unknown_model_is_refused_by_the_nearest_name():
     with pytest.raises(InputError, match="unknown model 'unte': did you mean 'unet'"):
         from_config({**unet(SHAPE, attention=()).config, "name": "unte"})
+
+
+LEVELS = (0.002, 0.5, 80.0)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_edm_is_read_as_its_paper_preconditions(level):
+    process, rng = edm(), np.random.default_rng(0)
+    xt, out = (rng.normal(size=SHAPE).astype(np.float32) for _ in range(2))
+    t = process.time_at(jnp.float32(level))
+    s, d = np.float64(process.noise_level(t)), 0.5
+    denoised = d**2 / (s**2 + d**2) * xt + s * d / np.sqrt(s**2 + d**2) * out
+    pred = read("edm", False, process, jnp.asarray(out), jnp.asarray(xt), t)
+    np.testing.assert_allclose(pred.x0, denoised, rtol=8 * EPS32, atol=8 * EPS32)
+    np.testing.assert_allclose(pred.eps, (xt - denoised) / s, rtol=8 * EPS32, atol=8 * EPS32 * (1 + d / s * EPS32))
+    np.testing.assert_allclose(fed("edm", process, jnp.asarray(xt), t), xt / np.sqrt(s**2 + d**2), rtol=8 * EPS32)
+    np.testing.assert_allclose(tell("edm", process, t), np.log(s) / 4, rtol=1e-5)
+    # lambda(s) of the paper weighs x0-MSE, which is s^2 eps-MSE.
+    np.testing.assert_allclose(weight("edm", process, t), (s**2 + d**2) / (s * d) ** 2 * s**2, rtol=8 * EPS32)
+
+
+def test_a_network_of_images_from_zero_to_one_sees_half_the_noise():
+    process, t = ve_sde(), jnp.float32(0.4)
+    x0, eps = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
+    sigma = np.float64(process.sigma(t))
+    seen = fed("score", process, process.corrupt(x0, t, eps), t, signed=False)
+    np.testing.assert_allclose(seen, (x0 + 1) / 2 + sigma / 2 * eps, rtol=8 * EPS32, atol=8 * EPS32 * sigma)
+    np.testing.assert_allclose(tell("log-noise", process, t, signed=False), np.log(sigma / 2), rtol=8 * EPS32)
+    np.testing.assert_allclose(tell("time", vp_sde(), t), 999 * 0.4, rtol=EPS32)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_guidance_goes_from_the_null_class_towards_the_class(scale):
+    network = from_linen(telling(num_classes=3), PROCESS)
+    params, xt, t = network.init(jax.random.key(0)), jnp.ones(SHAPE), jnp.float32(0.5)
+    pred = guided(network, scale, 3).apply(params, xt, t, 1)
+    np.testing.assert_allclose(pred.eps[1], 3 + scale * (1 - 3))
+    np.testing.assert_allclose(PROCESS.corrupt(pred.x0, t, pred.eps), xt, atol=16 * EPS32)
+    null = guided(network, scale, 3).apply(params, xt, t)
+    np.testing.assert_array_equal(null.eps, network.apply(params, xt, t, 3).eps)
+    assert guided(network, scale, 3).config["guidance"] == scale
+
+
+class Batched(nn.Module):
+    """A user's own module, with flax's GroupNorm, which takes axis 0 for a batch."""
+
+    @nn.compact
+    def __call__(self, x, time, label=None, *, deterministic=True):
+        return nn.GroupNorm(num_groups=2)(nn.Conv(4, (3, 3))(x)).mean(-1, keepdims=True) + time[:, None, None, None]
+
+
+def test_a_batched_module_is_called_on_batches_of_one():
+    network = from_linen(Model(Batched(), SHAPE, batched=True), PROCESS)
+    params = network.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (3, *SHAPE))
+    t = jnp.float32(0.5)
+    want = np.asarray(Batched().apply({"params": params}, x, jnp.full(3, 9.0)))
+    got = jax.vmap(lambda one: network.apply(params, one, t).eps)(x)
+    np.testing.assert_allclose(got, want, atol=64 * EPS32 * 10)
+
+
+class Affine(nnx.Module):
+    """An NNX module of one example."""
+
+    def __init__(self, rngs):
+        self.mix = nnx.Linear(1, 1, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x, time):
+        return self.drop(self.mix(x)) + time
+
+
+def test_an_nnx_module_becomes_pure_functions():
+    module = Affine(nnx.Rngs(0))
+    network, params = from_nnx(module, Model(None, SHAPE), PROCESS)
+    x, t = jax.random.normal(jax.random.key(1), SHAPE), jnp.float32(0.5)
+    want = module.mix(x) + 9.0
+    np.testing.assert_allclose(jax.jit(network.apply)(params, x, t).eps, want, atol=16 * EPS32 * 10)
+    halved = jax.tree.map(lambda leaf: leaf / 2 if leaf.dtype == jnp.float32 else leaf, params)
+    np.testing.assert_allclose(network.apply(halved, x, t).eps - 9, (want - 9) / 2, atol=16 * EPS32 * 10)
+
+
+@pytest.mark.parametrize(("option", "says"), [("predicts", "prediction 'esp'"), ("told", "way to tell the time 'esp'")])
+def test_unknown_ways_to_read_are_refused(option, says):
+    with pytest.raises(InputError, match=f"unknown {says}"):
+        Model(Tell(), SHAPE, **{option: "esp"})  # pyright: ignore[reportArgumentType]

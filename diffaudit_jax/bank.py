@@ -1,0 +1,69 @@
+"""A bank of generated images: samples drawn as an audit is run, block by block, resumable, over all devices."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int, UInt8
+
+from diffaudit_jax.access import BlackBox, Target, black_box
+from diffaudit_jax.attack import Attack, Spec
+from diffaudit_jax.auditing import audit
+from diffaudit_jax.types import InputError, Key, Query
+
+Images = UInt8[np.ndarray, "n *shape"]
+
+
+def draw_bank(
+    key: Key,
+    target: Target,
+    num: int,
+    *,
+    labels: Int[np.ndarray, " n"] | None = None,
+    block: int = 64,
+    mesh: Mesh | None = None,
+    out: str | os.PathLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Images:
+    """Draws `num` samples of a target, as its own sampler does.
+
+    Sample i depends on (target, key, i, its label) only: not on block, devices, or how many others are drawn.
+
+    Args:
+      key: Typed key of the bank.
+      target: Who is asked; black-box access suffices.
+      num: Samples.
+      labels: Class of each sample, for conditional targets; None for none.
+      block: Samples per dispatch, over all devices.
+      mesh: One-axis mesh; default all local devices.
+      out: Directory from which a stopped bank resumes.
+      progress: Called with (samples done, num) after every block.
+
+    Returns:
+      uint8 images [num, *shape]. Costs the sampler's calls for each.
+
+    Raises:
+      InputError: if `num` is not positive, labels do not fit, or `out` holds another bank.
+    """
+    if num < 1:
+        raise InputError(f"a bank holds at least 1 sample, got {num}.")
+    if labels is not None and len(labels) != num:
+        raise InputError(f"{num} samples need as many labels, got {len(labels)}.")
+    asked = Query(np.zeros((num, *target.shape), np.uint8), labels, np.arange(num))
+    seen = audit(samples(), target, asked, key=key, block=block, mesh=mesh, out=out, progress=progress)
+    return seen.features
+
+
+def samples() -> Attack[BlackBox]:
+    """The attack that only draws: its features are the samples, as uint8 images; its scores are 0."""
+
+    def observe(access: BlackBox, evidence: Any, key: Key, query: Query) -> jax.Array:
+        x = access.sample(key, query.cond)
+        return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+    spec = Spec(name="samples", access="black", paper="", calls=0, config={})
+    return Attack(spec, black_box, (), observe, lambda features: np.zeros(len(features)))
