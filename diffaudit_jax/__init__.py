@@ -12,6 +12,7 @@ Values in, values out, explicit keys, no global state:
 from diffaudit_jax import access as access
 from diffaudit_jax import attacks as attacks
 from diffaudit_jax import data as data
+from diffaudit_jax import importers as importers
 from diffaudit_jax import losses as losses
 from diffaudit_jax import metrics as metrics
 from diffaudit_jax import models as models
@@ -26,6 +27,7 @@ from diffaudit_jax.attack import Spec as Spec
 from diffaudit_jax.attack import with_score as with_score
 from diffaudit_jax.auditing import Observations as Observations
 from diffaudit_jax.auditing import audit as audit
+from diffaudit_jax.bank import draw_bank as draw_bank
 from diffaudit_jax.process import Process as Process
 from diffaudit_jax.report import membership_report as membership_report
 from diffaudit_jax.stream import local_mesh as local_mesh

@@ -85,7 +85,7 @@ def audit(
         keep(index, jax.tree.unflatten(jax.tree.structure(like), leaves))
     missing = np.flatnonzero(~done)
     if len(missing):
-        run = Stream(observe, mesh=mesh, block=block)
+        run = Stream(observe, mesh=mesh, block=block, host=target.host)
         asked = jax.tree.map(lambda leaf: np.asarray(leaf)[missing], queries)
         for start, stop, features in run(shared, key, asked):
             if store is not None:

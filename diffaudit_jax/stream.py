@@ -4,6 +4,11 @@
 
 Row i of the result depends only on (shared, fold_in(key, row_i), query_i): it is the same for any block size, device
 count, subset or order of queries, up to float32 rounding (XLA may sum in another order at another block size).
+
+A function that asks Python (a model of another framework, a service) takes the host path: vmap(fn) runs un-jitted,
+loops and all, on the calling thread. Nothing of it is inside a compiled program, so Python is asked in order, once, and
+what it raises arrives as it is. A callback out of the sharded program does neither, and hung on CPU: eight devices
+waited for each other's copies of eight 128x128 images.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,24 +46,35 @@ class Stream:
     Attributes:
       mesh: The devices.
       block: Queries per dispatch, a multiple of their number.
-      num_compiles: Programs compiled so far; 1 whatever the number of queries.
+      host: Whether `fn` runs un-jitted.
+      num_compiles: Programs compiled so far; 1 whatever the number of queries, 0 on the host path.
 
     Args:
       fn: Pure function of one query. Its `key` is already folded with the query's row.
       mesh: One-axis mesh; default all local devices.
       block: Queries per dispatch, rounded up to a multiple of the device count.
+      host: Whether to run un-jitted: for an `fn` that asks Python. Then `mesh` is not used, `block` is kept, and the
+        last block is short rather than padded: every query asked is one that was meant.
 
     Raises:
       InputError: if `block` is not positive.
     """
 
-    def __init__(self, fn: Callable[[Any, Key, Query], Features], *, mesh: Mesh | None = None, block: int = 64):
+    def __init__(
+        self,
+        fn: Callable[[Any, Key, Query], Features],
+        *,
+        mesh: Mesh | None = None,
+        block: int = 64,
+        host: bool = False,
+    ):
         if block < 1:
             raise InputError(f"a block holds at least 1 query, got {block=}.")
         self.mesh = local_mesh() if mesh is None else mesh
-        self.block = -(-block // self.mesh.size) * self.mesh.size
-
+        self.block = block if host else -(-block // self.mesh.size) * self.mesh.size
+        self.host = host
         self.num_compiles = 0
+        self._fn = fn
 
         def shard(shared: Any, key: Key, queries: Query) -> Features:
             self.num_compiles += 1  # runs when traced, never when called
@@ -81,6 +97,9 @@ class Stream:
           key: Typed key of the whole run.
           queries: Query set with a leading axis n on every field, on the host.
         """
+        if self.host:
+            yield from self._on_host(shared, key, queries)
+            return
         n = len(queries.row)
         # Once, to every device: parameters may come from a checkpoint that was restored to one of them.
         shared, key = jax.device_put((shared, key), NamedSharding(self.mesh, PartitionSpec()))
@@ -96,6 +115,17 @@ class Stream:
         if pending is not None:
             yield _fetch(*pending)
 
+    def _on_host(self, shared: Any, key: Key, queries: Query) -> Iterator[tuple[int, int, Features]]:
+        n = len(queries.row)
+        one = lambda query: self._fn(shared, jax.random.fold_in(key, query.row), query)  # noqa: E731
+        for start in range(0, n, self.block):
+            stop = min(start + self.block, n)
+            some = jax.tree.map(lambda leaf, rows=slice(start, stop): jax.numpy.asarray(leaf[rows]), queries)
+            # vmap alone would still compile a scan, with the question to Python inside it.
+            with jax.disable_jit():
+                features = jax.vmap(one)(some)
+            yield _fetch(start, stop, features)
+
 
 def stream(
     fn: Callable[[Any, Key, Query], Features],
@@ -105,6 +135,7 @@ def stream(
     *,
     mesh: Mesh | None = None,
     block: int = 64,
+    host: bool = False,
 ) -> Features:
     """Runs `fn` over all queries and returns the features on the host, row i for query i.
 
@@ -115,13 +146,14 @@ def stream(
       queries: Query set on the host, leading axis n.
       mesh: One-axis mesh; default all local devices.
       block: Queries per dispatch.
+      host: Whether to run un-jitted, as `fn` asks Python.
 
     Raises:
       InputError: if there are no queries.
     """
     if not len(queries.row):
         raise InputError("there are no queries to run: the query set is empty.")
-    blocks = [features for _, _, features in Stream(fn, mesh=mesh, block=block)(shared, key, queries)]
+    blocks = [features for _, _, features in Stream(fn, mesh=mesh, block=block, host=host)(shared, key, queries)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *blocks)
 
 

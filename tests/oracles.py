@@ -18,7 +18,7 @@ import numpy as np
 
 from diffaudit_jax.access import BlackBox, GrayBox, Target, WhiteBox, diffusion_target
 from diffaudit_jax.attack import Attack
-from diffaudit_jax.attacks import loss_trajectory
+from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 
@@ -59,6 +59,7 @@ ATTACKS: Mapping[str, Callable[[Process], Attack]] = {
     "x0-median": lambda process: loss_trajectory(
         [0.1, 0.2], loss="x0", statistic="median", common_noise=False, clip=False
     ),
+    "api-x0": lambda process: x0_trajectory([0.1, 0.3, 0.8], statistic="sum", truncate=0.4, num_noises=2),
 }
 ACCESS = {"white": WhiteBox, "gray": GrayBox, "black": BlackBox}
 

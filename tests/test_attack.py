@@ -94,7 +94,8 @@ def test_higher_score_means_member(name):
 @every_attack
 def test_a_model_that_knows_no_data_has_auc_half(name):
     scores = audit(MADE[name], gaussian(PROCESS), pool(600), key=KEY, block=600).scores
-    assert len(np.unique(scores)) == 600
+    # Of 180,000 pairs 2e-7 each tie, the spacing of float32 over the spread of the scores: more than 5 is no chance.
+    assert len(np.unique(scores)) >= 595
     assert abs(auc(scores[:300], scores[300:]) - 0.5) < 4 * null_se(300, 300)
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from scipy.stats import f as f_distribution
 
-from diffaudit_jax.attacks import loss_trajectory
-from diffaudit_jax.attacks.trajectory import LOSSES, STATISTICS, noise_at, score
+from diffaudit_jax.access import GrayBox
+from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks.statistics import LOSSES, STATISTICS, Errors, score
+from diffaudit_jax.attacks.trajectory import keys_at, noise_at
+from diffaudit_jax.auditing import audit
 from diffaudit_jax.losses import Losses
 from diffaudit_jax.types import InputError, Query, to_signed
 from tests.oracles import EPS32, PROCESSES, SHAPE, auc, gaussian, images, pool, signed
@@ -251,3 +254,55 @@ def test_auc_of_a_whole_trajectory_is_that_of_a_simulation(common_noise):
 def test_bad_input_is_refused(arguments, says):
     with pytest.raises(InputError, match=says):
         loss_trajectory(**{"times": GRID, **arguments})
+
+
+@pytest.mark.parametrize(("clip", "common_noise"), [(True, True), (False, False)])
+def test_an_api_of_x0_estimates_gives_the_x0_part_of_a_loss_trajectory(clip, common_noise):
+    options: dict[str, Any] = {"num_noises": 2, "clip": clip, "common_noise": common_noise}
+    target = gaussian(PROCESS, 0.9, 0.5)
+    white = audit(loss_trajectory(GRID, loss="x0", truncate=0.5, **options), target, pool(5), key=KEY, block=8)
+    gray = audit(x0_trajectory(GRID, truncate=0.5, **options), target, pool(5), key=KEY, block=8)
+    # Two programs may round x_t and the estimate once each in another place.
+    np.testing.assert_allclose(gray.features.x0, white.features.x0, rtol=16 * EPS32, atol=16 * EPS32)
+    np.testing.assert_allclose(gray.scores, white.scores, rtol=16 * EPS32, atol=16 * EPS32)
+    assert gray.features._fields == ("x0",)
+
+
+def test_the_scores_of_an_api_trajectory_are_those_of_its_stored_errors():
+    x0 = stored().x0
+    attack = x0_trajectory(GRID, statistic="max", truncate=0.4, by="value")
+    np.testing.assert_array_equal(
+        attack.score(Errors(x0)), score(GRID, loss="x0", statistic="max", truncate=0.4, by="value")(stored())
+    )
+    with pytest.raises(InputError, match=r"unknown loss 'eps'.*There are x0"):
+        score(GRID)(Errors(x0))
+
+
+def test_a_noisy_api_answers_each_question_with_its_own_key_and_never_with_the_queries_noise():
+    """The API's answer is its key's own draw: the errors are then the squares of what it drew, minus the query."""
+    attack = x0_trajectory(GRID, num_noises=2, common_noise=False, clip=False)
+    asked = GrayBox(PROCESS, lambda key, xt, t, cond: jax.random.normal(key, SHAPE))
+    query = Query(jnp.zeros(SHAPE), None, jnp.int32(0))
+    observe = jax.jit(lambda key: attack.observe(asked, attack.evidence, key, query).x0)
+    errors = np.asarray(observe(KEY))
+    assert len(np.unique(errors)) == errors.size
+    assert (errors != np.asarray(observe(jax.random.key(9)))).all()
+    for j, t in enumerate(np.asarray(GRID, np.float32)):
+        own = jax.vmap(lambda key: jax.random.normal(key, SHAPE))(keys_at(KEY, jnp.asarray(t), 2))
+        np.testing.assert_array_equal(own, noise_at(KEY, jnp.asarray(t), 2, SHAPE))
+        assert (np.abs(errors[j] - np.mean(np.square(own), (1, 2, 3))) > 64 * EPS32).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"times": [0.0]}, r"times lie in \(0, 1\], got 0 to 0"),
+        ({"num_noises": 0}, "at least 1 noise draw per time is needed, got num_noises=0"),
+        ({"truncate": 0.05}, "truncate=0.05 by time keeps none"),
+        ({"statistic": "avg"}, "unknown statistic 'avg'"),
+        ({"by": "times"}, "unknown truncation 'times'"),
+    ],
+)
+def test_bad_input_of_an_api_trajectory_is_refused(arguments, says):
+    with pytest.raises(InputError, match=says):
+        x0_trajectory(**{"times": GRID, **arguments})

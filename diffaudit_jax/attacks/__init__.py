@@ -2,3 +2,4 @@
 
 from diffaudit_jax.attacks import trajectory as trajectory
 from diffaudit_jax.attacks.trajectory import loss_trajectory as loss_trajectory
+from diffaudit_jax.attacks.trajectory import x0_trajectory as x0_trajectory
