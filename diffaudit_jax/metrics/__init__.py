@@ -1,4 +1,4 @@
-"""Host-side statistics of scores, in float64: ROC, rates at fixed false positive rates, transfer, blind baseline."""
+"""Host-side statistics, in float64: of scores (ROC, fixed false positive rates, transfer) and of generated images."""
 
 from diffaudit_jax.metrics.blind import BlindBaseline as BlindBaseline
 from diffaudit_jax.metrics.blind import advantage_over_blind as advantage_over_blind
@@ -10,6 +10,13 @@ from diffaudit_jax.metrics.membership import MembershipStats as MembershipStats
 from diffaudit_jax.metrics.membership import membership_stats as membership_stats
 from diffaudit_jax.metrics.operating import OperatingPoint as OperatingPoint
 from diffaudit_jax.metrics.operating import tpr_at_fpr as tpr_at_fpr
+from diffaudit_jax.metrics.quality import DensityCoverage as DensityCoverage
+from diffaudit_jax.metrics.quality import Novelty as Novelty
+from diffaudit_jax.metrics.quality import PrecisionRecall as PrecisionRecall
+from diffaudit_jax.metrics.quality import density_coverage as density_coverage
+from diffaudit_jax.metrics.quality import frechet as frechet
+from diffaudit_jax.metrics.quality import novelty as novelty
+from diffaudit_jax.metrics.quality import precision_recall as precision_recall
 from diffaudit_jax.metrics.roc import Roc as Roc
 from diffaudit_jax.metrics.roc import auc as auc
 from diffaudit_jax.metrics.roc import auc_by_column as auc_by_column

@@ -228,9 +228,7 @@ def _run(state: TrainState, model: Model, process: Process, recipe: Recipe, conf
     params = state.ema if recipe.ema_decay else state.params
     network = from_linen(in_float32(model), process)
     variance = "learned" if model.learn_sigma else "fixed_small"
-    target = diffusion_target(
-        params, network, process, model.shape, num_classes=model.num_classes, variance=variance
-    )
+    target = diffusion_target(params, network, process, model.shape, num_classes=model.num_classes, variance=variance)
     return Run(target, state, model, process, recipe, config)
 
 
