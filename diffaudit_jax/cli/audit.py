@@ -1,24 +1,26 @@
 """diffaudit audit: from a run directory to a report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 import tyro
 
-from diffaudit_jax import attacks, data, training
-from diffaudit_jax.attack import Attack, Score, Spec
+from diffaudit_jax import attacks, data, process
+from diffaudit_jax.access import Target
+from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.trajectory import LOSSES, Loss
 from diffaudit_jax.auditing import audit, fingerprints
+from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.provenance import provenance, save_scores
-from diffaudit_jax.metrics.membership import FEWEST
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.report import Report, Trajectory, membership_report
 from diffaudit_jax.stream import local_mesh
-from diffaudit_jax.types import InputError, Query, known
+from diffaudit_jax.types import InputError, known
 
 ATTACKS: Mapping[str, Loss] = {"eps-loss": "eps", "x0-loss": "x0", "vlb-loss": "vlb"}
 """Attacks by name; all three score one stored pass."""
@@ -32,33 +34,33 @@ class Audit:
     """
 
     run: tyro.conf.Positional[Path]
-    """Run directory of `diffaudit train`."""
+    """What to audit: a run directory of `diffaudit train`, a diffusers folder, or a .pt of improved- or
+    guided-diffusion."""
     out: Path
     """Directory for the report and what it was computed from; made if it does not exist."""
     attack: tuple[str, ...] = tuple(ATTACKS)
     """Attacks, of eps-loss, x0-loss, vlb-loss; they share one pass."""
-    queries: int | None = None
-    """Ask about only this many images, drawn at random, members and non-members in proportion; all if not given."""
-    members: str | None = None
-    """Images the model was trained on, instead of the run's own split: a path or name as in `diffaudit train`."""
-    nonmembers: str | None = None
-    """Images of the same kind that it was not trained on; given together with --members."""
-    duplicates: Literal["refuse", "drop"] = "refuse"
-    """What to do about images that are on both sides: refuse them, or keep them as members only."""
+    asked: Annotated[Asked, tyro.conf.arg(name="")] = field(default_factory=Asked)
+    """Who is asked about."""
 
     times: int = 50
-    """Times at which the loss is taken, evenly strided over the schedule."""
+    """Times at which the loss is taken, evenly strided over the linear DDPM schedule.
+    On other schedules they are the times of the same noise levels, as far as the schedule has them."""
     noises: int = 1
     """Noise draws per time."""
     statistic: Literal["sum", "mean", "median", "min", "max"] = "mean"
     """How the losses over time are joined."""
     truncate: float | None = 0.3
     """Keep times up to this, in (0, 1] (--by time), or drop this share of the largest losses (--by value).
-    Published attacks look at a tenth to a third of the schedule, where an image is still recognisable."""
+    A time of the linear DDPM schedule, like the grid. Published attacks look at a tenth to a third of the schedule,
+    where an image is still recognisable."""
     by: Literal["time", "value"] = "time"
     """What the truncation goes by."""
     clip: bool = True
     """Clip estimates of the clean image to the range of images, as published evaluations do."""
+
+    weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
+    """What a file of weights alone cannot tell."""
 
     block: int = 64
     """Images per dispatch, over all devices; more is faster and takes more memory."""
@@ -73,8 +75,10 @@ class Audit:
 def run_audit(options: Audit) -> Report:
     """Runs the command; returns the report it saved."""
     check(options)
-    run = training.load_run(options.run)
-    return audit_run(run, asked(options, _split(options, run)), options)
+    subject = load_subject(options.run, options.weights)
+    return audit_subject(
+        subject, asked(options.asked, split_of(options.asked, options.run, subject), options.seed), options
+    )
 
 
 def check(options: Audit) -> None:
@@ -94,33 +98,31 @@ def check(options: Audit) -> None:
         raise InputError(f"{options.out} holds a report of something else: use another --out.")
 
 
-def check_sizes(members: int, nonmembers: int) -> None:
-    """Refuses sides that are too small for statistics, before a network is trained or asked."""
-    if min(members, nonmembers) < FEWEST:
-        raise InputError(
-            f"{members} members and {nonmembers} non-members are too few for statistics: "
-            f"ask about at least {FEWEST} of each."
-        )
-
-
-def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
-    """Audits a run on a split and saves the report.
+def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report:
+    """Audits a model on a split and saves the report.
 
     Args:
-      run: The trained model.
+      subject: The model, and what is recorded of it.
       split: Who is a member.
       options: Attacks, their settings and where to write.
     """
     check_sizes(len(split.members), len(split.nonmembers))
-    times = run.process.times(options.times)
-    attack = _attack(options, times, run.model.learn_sigma)
-    rules = {name: _score(options, times, ATTACKS[name]) for name in options.attack}
-    queries, member = _queries(split, run.model.num_classes), split.member
+    target = subject.target
+    times, truncate = matched(target, options)
+    attack = _attack(options, times, target)
+    rules = {
+        name: attacks.trajectory.score(
+            times, loss=ATTACKS[name], statistic=options.statistic, truncate=truncate, by=options.by
+        )
+        for name in options.attack
+    }
+    queries, member = queries_of(split, target.num_classes), split.member
+    check_truth(split, subject.record.get("split"))
     key = jax.random.fold_in(jax.random.key(options.seed), 2)
     with stage("auditing") as show:
         seen = audit(
             attack,
-            run.target,
+            target,
             queries,
             key=key,
             block=options.block,
@@ -136,11 +138,11 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
         images=queries.x,
         groups=split.groups,
         trajectory=Trajectory(times, {loss: attacks.trajectory.average(seen.features, loss) for loss in LOSSES}),
-        attacks={name: _spec(attack.spec, options, ATTACKS[name]) for name in options.attack},
+        attacks={name: _spec(attack.spec, options, ATTACKS[name], truncate) for name in options.attack},
         provenance=provenance(
-            run,
-            fingerprints(attack, run.target, queries, key),
-            {"members": options.members or run.config.get("data"), "nonmembers": options.nonmembers},
+            subject,
+            fingerprints(attack, target, queries, key),
+            {**vars(options.asked), "members": options.asked.members or subject.record.get("data")},
             options.seed,
             options.devices,
         ),
@@ -151,76 +153,37 @@ def audit_run(run: training.Run, split: data.Split, options: Audit) -> Report:
     return report
 
 
-def asked(options: Audit, split: data.Split) -> data.Split:
-    """Returns the split, or a random part of it with `--queries`, members and non-members in proportion."""
-    total = len(split.member)
-    if options.queries is None:
-        return split
-    if not 2 <= options.queries <= total:
-        raise InputError(f"--queries must be between 2 and the {total} there are, got {options.queries}.")
-    part = options.queries / total
-    sizes = [max(1, round(part * len(side))) for side in (split.members, split.nonmembers)]
-    draws = np.random.default_rng(options.seed)
-    chosen = [
-        side.take(np.sort(draws.permutation(len(side))[:size]))
-        for side, size in zip((split.members, split.nonmembers), sizes, strict=True)
-    ]
-    return replace(split, members=chosen[0], nonmembers=chosen[1])
+def matched(target: Target, options: Audit) -> tuple[np.ndarray, float | None]:
+    """Returns the grid and the truncation in the target's own times, at the noise levels of the linear DDPM schedule.
 
-
-def _split(options: Audit, run: training.Run) -> data.Split:
-    if (options.members is None) != (options.nonmembers is None):
-        raise InputError("give --members and --nonmembers together: an audit compares the two.")
-    if options.members is not None and options.nonmembers is not None:
-        return data.pair(_pool(options.members), _pool(options.nonmembers), duplicates=options.duplicates)
-    if not {"data", "split"} <= set(run.config):
-        raise InputError(f"{options.run} records no split: give --members and --nonmembers.")
-    try:
-        return data.from_record(run.config["split"], _pool(run.config["data"], run.config.get("groups")))
-    except InputError as error:
-        raise InputError(f"the images that {options.run} was split from are not as they were: {error}") from error
-
-
-def _queries(split: data.Split, num_classes: int | None) -> Query:
-    """Returns what is asked, with labels if the model takes them."""
-    queries = split.queries
-    if num_classes is None:
-        return queries._replace(cond=None)
-    if queries.cond is None:
-        raise InputError("the model is conditioned on labels and these images have none: give images with labels.")
-    if queries.cond.max() >= num_classes:
+    Families are compared at matched noise, never at equal t: t = 0.3 is a noise level of 1.2 there, and 0.26 in VE.
+    """
+    assert target.process is not None
+    if options.truncate is not None and not 0 <= options.truncate <= 1:
         raise InputError(
-            f"label {queries.cond.max()} is beyond the {num_classes} classes that the model was trained on: "
-            f"give images of these classes."
+            f"truncate is a time or a share, from 0 to 1, got {options.truncate}; step i of T is (i + 1)/T."
         )
-    return queries
+    reference, own = process.ddpm_linear(), target.process
+    if own.config == reference.config:
+        return own.times(options.times), options.truncate
+    times = own.matched(reference, reference.times(options.times))
+    if options.truncate is None or options.by == "value":
+        return times, options.truncate
+    return times, float(own.time_at(reference.noise_level(jax.numpy.float32(options.truncate))))
 
 
-def _pool(source: str, groups: str | None = None) -> data.Pool:
-    pool = data.load(source, groups=groups)
-    if not isinstance(pool, data.Pool):
-        raise InputError(f"{source} is a table: an image model is audited on images.")
-    return pool
-
-
-def _attack(options: Audit, times: np.ndarray, learn_sigma: bool) -> Attack:
+def _attack(options: Audit, times: np.ndarray, target: Target) -> Attack:
     return attacks.loss_trajectory(
         times,
         num_noises=options.noises,
         noise_key=jax.random.fold_in(jax.random.key(options.seed), 3),
-        variance="learned" if learn_sigma else "fixed_small",
+        variance="learned" if target.variance == "learned" else "fixed_small",
         clip=options.clip,
     )
 
 
-def _score(options: Audit, times: np.ndarray, loss: Loss) -> Score:
-    return attacks.trajectory.score(
-        times, loss=loss, statistic=options.statistic, truncate=options.truncate, by=options.by
-    )
-
-
-def _spec(spec: Spec, options: Audit, loss: str) -> dict[str, Any]:
-    scoring = {"loss": loss, "statistic": options.statistic, "truncate": options.truncate, "by": options.by}
+def _spec(spec: Spec, options: Audit, loss: str, truncate: float | None) -> dict[str, Any]:
+    scoring = {"loss": loss, "statistic": options.statistic, "truncate": truncate, "by": options.by}
     return {
         "name": spec.name,
         "access": spec.access,

@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.report import DrawReport, run_report
+from diffaudit_jax.cli.sample import Sample, run_sample
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.report import Report
 from diffaudit_jax.report.page import estimate, shares
@@ -25,10 +27,11 @@ from diffaudit_jax.types import InputError, known
 Command = (
     Annotated[Quickstart, tyro.conf.subcommand("quickstart")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
-NAMES = ("quickstart", "train", "audit", "report")
+NAMES = ("quickstart", "train", "sample", "audit", "report")
 SEEDS = 2**32
 
 
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every save, and every error that it raises
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)  # notes are for the user, whatever filters there are
         warnings.showwarning = lambda message, *_, **__: _say(f"note: {message}")
         try:
             _run(_parse(sys.argv[1:] if arguments is None else list(arguments)))
@@ -58,13 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(130) from None
 
 
-def _parse(words: list[str]) -> Quickstart | Train | Audit | DrawReport:
+def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | DrawReport:
+    if words[:1] == ["--version"]:
+        print(f"diffaudit {__version__}")
+        raise SystemExit(0)
     if words and not words[0].startswith("-"):
         known("command", words[0], NAMES)
     command = tyro.cli(
         Command,
         prog="diffaudit",
-        description="Measures what a diffusion model reveals about its training data.",
+        description="Measures what a diffusion model reveals about its training data. --version prints the version.",
         args=words,
     )
     if not 0 <= command.seed < SEEDS:
@@ -72,12 +79,14 @@ def _parse(words: list[str]) -> Quickstart | Train | Audit | DrawReport:
     return command
 
 
-def _run(command: Quickstart | Train | Audit | DrawReport) -> None:
+def _run(command: Quickstart | Train | Sample | Audit | DrawReport) -> None:
     if isinstance(command, Quickstart):
         _conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
         run, _ = train(command)
         print(f"trained {int(run.state.step)} steps into {command.out}; next: diffaudit audit {command.out} --out DIR")
+    elif isinstance(command, Sample):
+        print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         _conclude(run_audit(command), command.out / "report.html")
     else:

@@ -8,17 +8,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffaudit_jax import training
+from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.types import write_atomic
 
 
 def provenance(
-    run: training.Run, hashes: Mapping[str, str], sources: Mapping[str, Any], seed: int, devices: int | None
+    subject: Subject, hashes: Mapping[str, str], sources: Mapping[str, Any], seed: int, devices: int | None
 ) -> dict[str, Any]:
     """Returns where a report's numbers come from, as JSON.
 
     Args:
-      run: The audited run.
+      subject: The audited model.
       hashes: Fingerprints of the audit.
       sources: Where members and non-members came from.
       seed: The audit's seed.
@@ -27,11 +27,12 @@ def provenance(
     device = jax.local_devices()[0]
     return {
         "data": dict(sources),
-        "seeds": {"audit": seed, "training": run.config.get("seed")},
+        "seeds": {"audit": seed, "training": subject.record.get("seed")},
         "hashes": dict(hashes),
-        "model": dict(run.model.config),
-        "process": dict(run.process.config),
-        "training": {**run.config["recipe"], "steps_done": int(run.state.step)},
+        "source": subject.source,
+        "model": subject.target.config["network"].get("model", {}),
+        "process": subject.target.config["process"],
+        "training": subject.training,
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffaudit_jax.cli.audit import Audit, audit_run, check, check_sizes
+from diffaudit_jax.cli.asked import check_sizes
+from diffaudit_jax.cli.audit import Audit, audit_subject, check
+from diffaudit_jax.cli.subject import of_run
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.report import Report
 
@@ -48,4 +50,4 @@ def run_quickstart(options: Quickstart) -> Report:
             seed=options.seed,
         )
     )
-    return audit_run(run, split, audit)
+    return audit_subject(of_run(run), split, audit)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
 from diffaudit_jax import data, models, process, training
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.types import InputError
+from diffaudit_jax.types import InputError, known
 
 
 @dataclass(frozen=True)
@@ -36,41 +36,46 @@ class Train:
     seed: int = 0
     """Seed of split, weights and training."""
 
-    model: Literal["unet"] = "unet"
-    """Architecture."""
-    channels: int = 64
-    """Width of the first level, in channels."""
-    mults: tuple[int, ...] = (1,)
-    """Width multiplier of each level."""
-    blocks: int = 1
-    """Residual blocks per level."""
-    attention: tuple[int, ...] = ()
-    """Sides of the grids that attend, in cells after the stem, e.g. 14 for 14x14."""
+    model: str = "ddpm"
+    """Family, of ddpm, improved-diffusion, guided-diffusion, ncsn, ncsnv2, vp-sde, sub-vp-sde, ve-sde, edm.
+    It sets the network, the noise schedule, what is predicted and how samples are drawn; flags below change parts."""
+    size: Literal["small", "published"] = "small"
+    """Width of the network: small for two CPU cores, or as published."""
+    channels: int | None = None
+    """Width of the first level, in channels; the family's if not given (64 when small)."""
+    mults: tuple[int, ...] | None = None
+    """Width multiplier of each level; the family's if not given (1 when small)."""
+    blocks: int | None = None
+    """Residual blocks per level; the family's if not given (1 when small)."""
+    attention: tuple[int, ...] | None = None
+    """Sides of the grids that attend, in cells after the stem, e.g. 14 for 14x14; the family's if not given."""
     middle_attention: bool = False
-    """Let the middle of the network attend."""
+    """Let the middle of the network attend, whatever the family does."""
     head_channels: int | None = None
-    """Channels of an attention head (one head if not given)."""
-    patch: int = 4
-    """Side of the space-to-depth stem's blocks, in pixels; 1 for none."""
-    dropout: float = 0.0
-    """Dropout rate, from 0 to below 1."""
+    """Channels of an attention head; the family's if not given."""
+    patch: int | None = None
+    """Side of the space-to-depth stem's blocks, in pixels; 1 for none; the family's if not given (4 when small)."""
+    dropout: float | None = None
+    """Dropout rate, from 0 to below 1; the family's if not given (0 when small)."""
     scale_shift: bool = False
-    """Scale-shift norm."""
+    """Scale-shift norm, whatever the family does."""
     resblock_updown: bool = False
-    """Resample inside residual blocks."""
+    """Resample inside residual blocks, whatever the family does."""
     learn_sigma: bool = False
-    """Learn the reverse variance (hybrid loss)."""
+    """Learn the reverse variance (hybrid loss), whatever the family does."""
     class_conditional: bool = False
     """Condition on the set's labels."""
-    predicts: Literal["eps", "x0", "v"] = "eps"
-    """What the network's output is."""
+    predicts: Literal["eps", "x0", "v"] | None = None
+    """What the network's output is; the family's if not given."""
     bfloat16: bool | None = None
     """Compute in bfloat16 with float32 weights; if not given, on accelerators only. Audits compute in float32."""
 
-    schedule: Literal["ddpm-linear", "ddpm-cosine"] = "ddpm-linear"
-    """Noise schedule."""
-    diffusion_steps: int = 1000
-    """Steps of the noise schedule."""
+    schedule: Literal["ddpm-linear", "ddpm-cosine"] | None = None
+    """Noise schedule; the family's if not given."""
+    diffusion_steps: int | None = None
+    """Steps of the noise schedule; the family's if not given (1000 of ddpm)."""
+    vlb_weight: float | None = None
+    """Weight of the bound in the hybrid loss of a learned variance; the family's if not given."""
 
     batch: int = 64
     """Images per step."""
@@ -113,23 +118,8 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
     """Runs the command; returns the run and the split it was trained on."""
     split = split_of(options) if split is None else split
     members = split.training
-    model = models.MODELS[options.model](
-        members.shape,
-        channels=options.channels,
-        mults=options.mults,
-        num_blocks=options.blocks,
-        attention=options.attention,
-        middle_attention=options.middle_attention,
-        head_channels=options.head_channels,
-        dropout=options.dropout,
-        num_classes=_num_classes(options, members),
-        scale_shift=options.scale_shift,
-        resblock_updown=options.resblock_updown,
-        learn_sigma=options.learn_sigma,
-        patch=options.patch,
-        predicts=options.predicts,
-        bfloat16=jax.default_backend() != "cpu" if options.bfloat16 is None else options.bfloat16,
-    )
+    family = models.FAMILIES[known("model", options.model, models.FAMILIES)]
+    schedule = _schedule(options, family)
     recipe = training.Recipe(
         num_steps=options.steps,
         batch_size=options.batch,
@@ -140,9 +130,10 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
         ema_decay=options.ema,
         label_dropout=options.label_dropout,
         flip=options.flip,
+        vlb_weight=_first(options.vlb_weight, family.vlb_weight, schedule.steps / 1000),
     )
-    schedule = process.SCHEDULES[options.schedule](options.diffusion_steps)
     record = {
+        "family": options.model,
         "data": _absolute(options.data),
         "groups": options.groups,
         "seed": options.seed,
@@ -152,7 +143,7 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
     with stage("training") as show:
         run = training.fit(
             key,
-            model,
+            _network(options, members),
             schedule,
             members,
             recipe,
@@ -167,6 +158,40 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
 def _absolute(source: str) -> str:
     """Returns a path that an audit started elsewhere finds too; names stay names."""
     return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def _schedule(options: Train, family: models.Family) -> process.Process:
+    config: dict[str, Any] = dict(family.schedule) if options.schedule is None else {"name": options.schedule}
+    if options.diffusion_steps is not None:
+        if process.from_config(config).num_steps is None:
+            raise InputError(f"{config['name']} is continuous and has no steps: leave --diffusion-steps out.")
+        config["num_steps"] = options.diffusion_steps
+    return process.from_config(config)
+
+
+def _network(options: Train, members: data.Pool) -> models.Model:
+    given = {
+        "channels": options.channels,
+        "mults": options.mults,
+        "num_blocks": options.blocks,
+        "attention": options.attention,
+        "head_channels": options.head_channels,
+        "patch": options.patch,
+        "dropout": options.dropout,
+        "predicts": options.predicts,
+        "num_classes": _num_classes(options, members),
+        "middle_attention": options.middle_attention or None,
+        "scale_shift": options.scale_shift or None,
+        "resblock_updown": options.resblock_updown or None,
+        "learn_sigma": options.learn_sigma or None,
+        "bfloat16": _first(options.bfloat16, jax.default_backend() != "cpu"),
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    return models.build(options.model, members.shape, size=options.size, **changes)
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
 
 
 def _num_classes(options: Train, members: data.Pool) -> int | None:

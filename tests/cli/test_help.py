@@ -1,13 +1,14 @@
 """Words that are not known, and the help that lists those that are."""
 
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
 from diffaudit_jax.cli.quickstart import Quickstart
 from diffaudit_jax.cli.report import DrawReport
+from diffaudit_jax.cli.sample import Sample
 from diffaudit_jax.cli.train import Train
 
 from .conftest import TINY
@@ -35,13 +36,18 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    assert (
-        refused("trian") == "unknown command 'trian': did you mean 'train'? There are audit, quickstart, report, train."
-    )
+    names = "audit, quickstart, report, sample, train"
+    assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
-COMMANDS = {"quickstart": Quickstart, "train": Train, "audit": Audit, "report": DrawReport}
+COMMANDS = {"quickstart": Quickstart, "train": Train, "sample": Sample, "audit": Audit, "report": DrawReport}
 POSITIONAL = {"run": "PATH", "directory": "[{None}|PATH]"}
+
+
+def flags(command):
+    """The fields of a command, those of a group of flags among them."""
+    for field in fields(command):
+        yield from fields(field.default_factory) if is_dataclass(field.default_factory) else (field,)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -50,7 +56,7 @@ def test_help_explains_every_flag_with_its_default(diffaudit, name):
     assert ended.code == 0
     _, listed = re.split(r" (?:positional arguments|options) ", ended.out, maxsplit=1)
     options = " ".join(listed.replace("│", " ").split())
-    for field in fields(COMMANDS[name]):
+    for field in flags(COMMANDS[name]):
         flag = POSITIONAL.get(field.name, f"--{field.name.replace('_', '-')}")
         default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
         end = "(required)" if field.default is MISSING else f"(default: {default})"

@@ -1,0 +1,110 @@
+"""Who is asked about: members and non-members of a run's own split, or those a user gives."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from diffaudit_jax import data
+from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.metrics.membership import FEWEST
+from diffaudit_jax.types import InputError, Query
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked about."""
+
+    queries: int | None = None
+    """Ask about only this many images, drawn at random, members and non-members in proportion; all if not given."""
+    members: str | None = None
+    """Images the model was trained on: a path or name as in `diffaudit train`. A run has a split of its own to ask
+    about if not given; other checkpoints need it."""
+    nonmembers: str | None = None
+    """Images of the same kind that it was not trained on; given together with --members."""
+    duplicates: Literal["refuse", "drop"] = "refuse"
+    """What to do about images that are on both sides: refuse them, or keep them as members only."""
+
+
+def check_sizes(members: int, nonmembers: int) -> None:
+    """Refuses sides that are too small for statistics, before a network is trained or asked."""
+    if min(members, nonmembers) < FEWEST:
+        raise InputError(
+            f"{members} members and {nonmembers} non-members are too few for statistics: "
+            f"ask about at least {FEWEST} of each."
+        )
+
+
+def asked(options: Asked, split: data.Split, seed: int) -> data.Split:
+    """Returns the split, or a random part of it with `--queries`, members and non-members in proportion."""
+    total = len(split.member)
+    if options.queries is None:
+        return split
+    if not 2 <= options.queries <= total:
+        raise InputError(f"--queries must be between 2 and the {total} there are, got {options.queries}.")
+    part = options.queries / total
+    sizes = [max(1, round(part * len(side))) for side in (split.members, split.nonmembers)]
+    draws = np.random.default_rng(seed)
+    chosen = [
+        side.take(np.sort(draws.permutation(len(side))[:size]))
+        for side, size in zip((split.members, split.nonmembers), sizes, strict=True)
+    ]
+    return replace(split, members=chosen[0], nonmembers=chosen[1])
+
+
+def split_of(options: Asked, path: Path, subject: Subject) -> data.Split:
+    """Returns the images given, or else the run's own split."""
+    if (options.members is None) != (options.nonmembers is None):
+        raise InputError("give --members and --nonmembers together: an audit compares the two.")
+    if options.members is not None and options.nonmembers is not None:
+        return data.pair(_pool(options.members), _pool(options.nonmembers), duplicates=options.duplicates)
+    if not {"data", "split"} <= set(subject.record):
+        raise InputError(f"{path} records no split: give --members and --nonmembers.")
+    try:
+        return data.from_record(subject.record["split"], _pool(subject.record["data"], subject.record.get("groups")))
+    except InputError as error:
+        raise InputError(f"the images that {path} was split from are not as they were: {error}") from error
+
+
+def check_truth(split: data.Split, record: Mapping[str, Any] | None) -> None:
+    """Holds who is called a member against the hashes of what a run of our own was trained on."""
+    if record is None:
+        return
+    trained = {stored for side in ("members", "always") for stored in record.get(side, {}).get("hashes", ())}
+    seen = [int(np.isin(side.hashes(), list(trained)).sum()) for side in (split.members, split.nonmembers)]
+    if seen[1]:
+        raise InputError(
+            f"{seen[1]} of the {len(split.nonmembers)} images of --nonmembers are ones this run was trained on: take "
+            f"them out, or see whether --members and --nonmembers are swapped."
+        )
+    if seen[0] < len(split.members):
+        warnings.warn(
+            f"{len(split.members) - seen[0]} of the {len(split.members)} images of --members are none that this run "
+            f"was trained on, byte for byte: the audit says nothing about its training data then.",
+            stacklevel=2,
+        )
+
+
+def queries_of(split: data.Split, num_classes: int | None) -> Query:
+    """Returns what is asked, with labels if the model takes them."""
+    queries = split.queries
+    if num_classes is None:
+        return queries._replace(cond=None)
+    if queries.cond is None:
+        raise InputError("the model is conditioned on labels and these images have none: give images with labels.")
+    if queries.cond.max() >= num_classes:
+        raise InputError(
+            f"label {queries.cond.max()} is beyond the {num_classes} classes that the model was trained on: "
+            f"give images of these classes."
+        )
+    return queries
+
+
+def _pool(source: str, groups: str | None = None) -> data.Pool:
+    pool = data.load(source, groups=groups)
+    if not isinstance(pool, data.Pool):
+        raise InputError(f"{source} is a table: an image model is audited on images.")
+    return pool

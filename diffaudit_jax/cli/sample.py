@@ -1,0 +1,115 @@
+"""diffaudit sample: images from a trained model, as an array and as a picture."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+from diffaudit_jax import training
+from diffaudit_jax.access import Target, diffusion_target
+from diffaudit_jax.bank import draw_bank
+from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.models import FAMILIES, guided
+from diffaudit_jax.report.grid import grid_png
+from diffaudit_jax.sampler.catalogue import SAMPLERS
+from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.types import InputError, known, write_atomic
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw images from a trained model: samples.npz (images, and labels if any) and grid.png.
+
+    Sampling that was stopped goes on when the same command is given again.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run directory of `diffaudit train`."""
+    out: Path
+    """Directory for the samples; made if it does not exist."""
+    num: int = 64
+    """Images to draw."""
+    sampler: str | None = None
+    """One of ddim, ancestral, langevin, euler-maruyama, predictor-corrector, heun; the model family's own if not given.
+    """
+    steps: int | None = None
+    """Steps of the sampler; if not given 50 of ddim, 18 of heun, 1000 or more of langevin (over all its noise levels),
+    else as many as the process has."""
+    label: int | None = None
+    """Class of every image (class-conditional models); if not given, all classes in turn."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance; 1 for none. It takes two network calls for one."""
+    block: int = 64
+    """Images per dispatch, over all devices."""
+    devices: int | None = None
+    """Local devices to use; all if not given."""
+    seed: int = 0
+    """Seed of the samples."""
+
+
+def run_sample(options: Sample) -> Path:
+    """Runs the command; returns the path of the picture."""
+    target = _target(training.load_run(options.run), options)
+    labels = _labels(options, target.num_classes)
+    key = jax.random.fold_in(jax.random.key(options.seed), 4)
+    with stage("sampling") as show:
+        images = draw_bank(
+            key,
+            target,
+            options.num,
+            labels=labels,
+            block=options.block,
+            mesh=local_mesh(options.devices),
+            out=options.out / "blocks",
+            progress=show,
+        )
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {"images": images, **({} if labels is None else {"labels": labels})}
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(options.out / "samples.npz", buffer.getvalue())
+    described = {"target": target.config, "num": options.num, "seed": options.seed, "guidance": options.guidance}
+    write_atomic(options.out / "samples.json", json.dumps(described, indent=1).encode())
+    picture = options.out / "grid.png"
+    write_atomic(picture, grid_png(images[:100]))
+    return picture
+
+
+def _target(run: training.Run, options: Sample) -> Target:
+    own = FAMILIES[run.config["family"]].sampler if run.config.get("family") in FAMILIES else "ddim"
+    sampler = known("sampler", options.sampler or own, SAMPLERS)
+    target, network = run.target, run.target.network
+    assert network is not None
+    if options.guidance != 1:
+        if run.model.num_classes is None or not run.model.null_class:
+            raise InputError(f"--guidance needs a model of classes and of none, got {options.guidance} without.")
+        network = guided(network, options.guidance, run.model.num_classes)
+    most = run.process.steps
+    # NCSN takes 100 updates at each of 10 levels, NCSNv2 5 at each of hundreds.
+    steps = {"ddim": min(50, most), "heun": 18, "langevin": max(1000, 5 * most)}.get(sampler, most)
+    return diffusion_target(
+        target.params,
+        network,
+        run.process,
+        target.shape,
+        num_classes=target.num_classes,
+        variance=target.variance,
+        sampler=sampler,
+        sample_steps=steps if options.steps is None else options.steps,
+    )
+
+
+def _labels(options: Sample, num_classes: int | None) -> np.ndarray | None:
+    if num_classes is None:
+        if options.label is not None:
+            raise InputError(f"--label {options.label} was asked for, and the model has no classes: leave it out.")
+        return None
+    if options.label is None:
+        return np.arange(options.num) % num_classes
+    if not 0 <= options.label < num_classes:
+        raise InputError(f"--label must be from 0 to {num_classes - 1}, got {options.label}.")
+    return np.full(options.num, options.label)

@@ -1,0 +1,68 @@
+"""What a command is pointed at: a run of our own or a checkpoint from elsewhere, as a target and a record of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from diffaudit_jax import importers, training
+from diffaudit_jax.access import Target
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a .pt of improved- or guided-diffusion does not tell, under those projects' own names."""
+
+    image_size: int | None = None
+    """Side of the images, in pixels."""
+    schedule: Literal["linear", "cosine"] | None = None
+    """Noise schedule; linear if not given."""
+    num_steps: int | None = None
+    """Steps of the schedule; 1000 if not given."""
+    num_heads: int | None = None
+    """Attention heads; this or --num-head-channels must be said if the network attends."""
+    num_head_channels: int | None = None
+    """Channels of an attention head."""
+    new_attention_order: bool | None = None
+    """Whether q, k and v come before heads in the weights."""
+    rescale_timesteps: bool | None = None
+    """Whether the network was told times rescaled to 1000."""
+
+
+class Subject(NamedTuple):
+    """A model and what is recorded of it.
+
+    Attributes:
+      target: The model.
+      source: What kind of thing it was loaded from.
+      record: What `diffaudit train` wrote of a run of our own; empty for others.
+      training: How a run of our own was trained; empty for others.
+    """
+
+    target: Target
+    source: str
+    record: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+def of_run(run: training.Run) -> Subject:
+    """Returns a run of our own as a subject."""
+    steps = {**run.config["recipe"], "steps_done": int(run.state.step)}
+    return Subject(run.target, "diffaudit train", run.config, steps)
+
+
+def load_subject(path: Path, weights: Weights) -> Subject:
+    """Loads what a path leads to, by its content.
+
+    Args:
+      path: A run directory, a diffusers folder, or a file of weights.
+      weights: What a file of weights alone cannot tell.
+
+    Raises:
+      InputError: if it is none of these, or damaged.
+    """
+    if (path / "run.json").exists():
+        return of_run(training.load_run(path))
+    given = {name: value for name, value in vars(weights).items() if value is not None}
+    kind = importers.recognise(path)
+    return Subject(importers.load(path, **given), kind, {}, {})
