@@ -14,10 +14,12 @@ class DrawReport:
     """Draw a report's page again from its JSON alone, or report on scores that any other tool computed."""
 
     directory: tyro.conf.Positional[Path | None] = None
-    """Directory that holds a report.json; its report.html is drawn again."""
+    """Directory that holds a report.json, or that file; its report.html is drawn again."""
     scores: Path | None = None
-    """File of scores instead: .parquet, .npz or .csv, a row per image.
-    It has a column `member` (1 or 0) and one for each attack, where higher means member."""
+    """File of scores instead: .parquet, .npz or .csv, a row per record.
+    It has a column `member` (1 or 0); every other column is taken as an attack, where higher means member."""
+    attack: tuple[str, ...] = ()
+    """The columns of --scores that are attacks; every column but `member` if not given."""
     out: Path | None = None
     """Directory for the report on --scores; if not given, the file's name without its ending."""
     title: str | None = None
@@ -31,17 +33,18 @@ def run_report(options: DrawReport) -> tuple[Report, Path]:
     if (options.directory is None) == (options.scores is None):
         raise InputError("name either a directory that holds a report.json, or a file with --scores.")
     if options.directory is not None:
-        if options.out is not None or options.title is not None:
-            raise InputError("--out and --title are for --scores: a page is drawn again as and where it was.")
+        if options.attack or options.out is not None or options.title is not None:
+            raise InputError("--attack, --out and --title are for --scores: a page is drawn again as and where it was.")
         page = redraw(options.directory)
         return Report.load(options.directory), Path(page)
     assert options.scores is not None
     if not options.scores.is_file():
         raise InputError(f"there is no file {options.scores}: give the path of a file of scores.")
-    found, member = read_scores(options.scores)
+    found, member = read_scores(options.scores, options.attack)
     out = options.scores.with_suffix("") if options.out is None else options.out
     if _source(out) not in (None, options.scores.name):
         raise InputError(f"{out} holds a report of something else ({_source(out)}): name another directory with --out.")
+    print(f"attacks: {', '.join(found)}")
     report = membership_report(
         found, member, provenance={"scores": options.scores.name}, seed=options.seed, title=options.title
     )

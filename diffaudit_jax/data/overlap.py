@@ -62,7 +62,7 @@ def check_overlap(a: Pool, b: Pool, sides: tuple[str, str] = ("members", "nonmem
     shared, in_a, in_b = np.intersect1d(a.hashes(), b.hashes(), return_indices=True)
     if len(shared):
         rows = sorted(zip(a.rows[in_a].tolist(), b.rows[in_b].tolist(), strict=True))
-        raise InputError(_twice(f"are both in {sides[0]} and {sides[1]}", rows))
+        raise InputError(_twice("", f"both in {sides[0]} and {sides[1]}", rows))
 
 
 def check_distinct(pool: Pool) -> None:
@@ -71,7 +71,7 @@ def check_distinct(pool: Pool) -> None:
     again = np.flatnonzero(first[inverse] != np.arange(len(pool)))
     if len(again):
         rows = sorted(zip(pool.rows[first[inverse][again]].tolist(), pool.rows[again].tolist(), strict=True))
-        raise InputError(_twice(f"of {pool.name} are there twice", rows))
+        raise InputError(_twice(f" of {pool.name}", "there twice", rows))
 
 
 def _drops(duplicates: Duplicates) -> bool:
@@ -84,9 +84,10 @@ def _is_first(hashes: np.ndarray) -> np.ndarray:
     return is_first
 
 
-def _twice(what: str, rows: list[tuple[int, int]]) -> str:
+def _twice(of: str, where: str, rows: list[tuple[int, int]]) -> str:
     shown = ", ".join(f"{i} = {j}" for i, j in rows[:3]) + (", ..." if len(rows) > 3 else "")
+    count = f"1 record{of} is" if len(rows) == 1 else f"{len(rows)} records{of} are"
     return (
-        f"{len(rows)} records {what} (rows {shown}), so membership is not defined: pass duplicates='drop' to keep the "
-        "first of each, or remove them."
+        f'{count} {where} (rows {shown}), so membership is not defined: pass duplicates="drop" (on the command line '
+        "--duplicates drop) to keep the first of each, or remove them."
     )

@@ -73,6 +73,7 @@ def _read(source: str) -> Pool | Table:
 def _missing(source: str, path: Path) -> str:
     beside = {entry.name: str(entry) for entry in path.parent.iterdir()} if path.parent.is_dir() else {}
     beside |= {name: name for name in FILES}
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    hint = f"did you mean {beside[near[0]]}? " if near else ""
-    return f"there is no {source}: {hint}Embedded samples are {', '.join(FILES)}."
+    if near := difflib.get_close_matches(path.name, beside, n=1):
+        return f"there is no {source}: did you mean {beside[near[0]]}?"
+    images = ", ".join(name for name, file in FILES.items() if file.endswith(".npz"))
+    return f"there is no {source}: no file, folder or embedded set (for images {images}) has that name."

@@ -63,7 +63,8 @@ def membership_stats(
     x, y = separate(scores, member)
     for name, sample in (("members", x), ("non-members", y)):
         if len(sample) < FEWEST:
-            raise InputError(f"{len(sample)} {name} are too few for statistics: query at least {FEWEST}.")
+            few = f"1 {name[:-1]} is" if len(sample) == 1 else f"{len(sample)} {name} are"
+            raise InputError(f"{few} too few for statistics: at least {FEWEST} are needed.")
     return MembershipStats(
         num_members=len(x),
         num_nonmembers=len(y),

@@ -40,11 +40,13 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
       The document.
 
     Raises:
-      InputError: if the file is missing, is not JSON, is not a membership report, is newer than this library, lacks a
-        part, or has a wrong value in one.
+      InputError: if the file is missing, is a page, is not JSON, is not a membership report, is newer than this
+        library, lacks a part, or has a wrong value in one.
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
+    if path.suffix == ".html":
+        raise InputError(f"{str(path)!r} is a page, drawn from the report.json beside it: give the directory.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
+from diffaudit_jax.report.numbers import percent
+
 # Okabe and Ito's palette (safe for colour-blind readers), darkest first; each colour comes with its own dash.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 DASHES = ((), (6.0, 2.0), (1.5, 1.5), (8.0, 2.0, 1.5, 2.0), (3.0, 1.5), (10.0, 3.0), (1.0, 3.0))
@@ -68,11 +70,6 @@ def keys_of(labels: list[str]) -> tuple[Key, ...]:
         Key(label, COLOURS[i % len(COLOURS)], DASHES[(i + i // len(COLOURS)) % len(DASHES)])
         for i, label in enumerate(labels)
     )
-
-
-def percent(value: float, _: Any = None) -> str:
-    """Writes a fraction as a percentage with as many digits as it needs: 0.001 -> ``0.1 %``."""
-    return f"{100 * value:.6g}\N{NO-BREAK SPACE}%"
 
 
 def inline_svg(figure: Figure, name: str, title: str) -> str:

@@ -21,8 +21,8 @@ from diffaudit_jax.report.drawing import (
     line,
     log_percent,
     new_axes,
-    percent,
 )
+from diffaudit_jax.report.numbers import percent
 
 NUM_EXPOSED_LINES = 5
 

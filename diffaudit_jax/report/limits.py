@@ -3,11 +3,11 @@
 from typing import Any
 
 
-def _accusations(counted: dict[str, Any]) -> str:
+def _accusations(counted: dict[str, Any], unit: str) -> str:
     """Shows with counts why an accusation is weaker than it sounds where members are rare."""
     found, accused = counted["found"], round(9900 * counted["target_fpr"])
     return (
-        "How often an accusation is right depends on how rare members are. If 100 of 10,000 people tested were in the "
+        f"How often an accusation is right depends on how rare members are. If 100 of 10,000 {unit} tested were in the "
         f"training data, about {found} of them would be found and about {accused:,} others wrongly accused, so some "
         f"{accused:,} of {found + accused:,} accusations would be false."
     )
@@ -40,15 +40,16 @@ def limits(
     Args:
       attacks: The document's attacks.
       verdict: The document's verdict.
-      blind: The document's blind baseline, or None.
+      blind: The document's blind check, or None.
       trajectory: Whether the report shows losses against time.
       people: Whether people had several records, of which one each was taken.
     """
+    unit = "people" if people else "records"
     sentences = [
         "They show what these attacks achieved, which is a lower bound on the leak: other attacks may do better.",
         "They hold for this one trained model and these draws of noise. Training again, even on the same data, gives "
         "another model; the intervals do not cover that.",
-        "AUC is an average over everyone. A few people can be fully exposed while it stays near 0.5, so read the "
+        f"AUC is an average over all {unit}. A few can be fully exposed while it stays near 0.5, so read the "
         "members found at few false accusations too.",
         "They are measurements, not a legal conclusion. Whether the model is personal data, and what follows, also "
         "depends on who could attack it, with what means, and what membership would reveal.",
@@ -60,12 +61,7 @@ def limits(
         )
     sentences += _unresolved(attacks[0]["operating_points"])
     if verdict["frequencies"]:
-        sentences.append(_accusations(verdict["frequencies"]))
-    if len(attacks) > 1:
-        sentences.append(
-            f"The strongest of {len(attacks)} attacks was picked with the answers in view. The verdict allows for "
-            "that; its other numbers do not, and flatter it a little."
-        )
+        sentences.append(_accusations(verdict["frequencies"], unit))
     if blind is None:
         sentences.append(
             "Without the records themselves nobody checked whether the two groups differ by themselves; if they do, "
@@ -73,8 +69,7 @@ def limits(
         )
     elif not blind["leaks"]:
         sentences.append(
-            "The check without the model can miss a difference between the groups that its simple classifier does "
-            "not see."
+            "The blind check can miss a difference between the groups that its simple classifier does not see."
         )
     if trajectory:
         sentences.append(

@@ -16,6 +16,7 @@ from diffaudit_jax.metrics import Estimate
 from diffaudit_jax.metrics.groups import one_each, people
 from diffaudit_jax.metrics.membership import FEWEST
 from diffaudit_jax.metrics.samples import truth
+from diffaudit_jax.report.blind import blind_section
 from diffaudit_jax.report.curves import histogram, surest, thinned
 from diffaudit_jax.report.document import SCHEMA, SCHEMA_VERSION, to_json
 from diffaudit_jax.report.evidence import Trajectory, checked_images, checked_scores, checked_trajectory
@@ -109,25 +110,6 @@ def _trajectory(trajectory: Trajectory, member: NDArray, rows: NDArray) -> dict[
     return {"times": np.asarray(trajectory.times, float).tolist(), "losses": losses}
 
 
-def _blind(
-    images: NDArray, scores: Mapping[str, NDArray], member: NDArray, codes: NDArray, rows: NDArray, seed: int
-) -> dict[str, Any]:
-    """Returns the blind baseline's section: what a classifier finds that never saw the model."""
-    blind = metrics.blind_baseline(images, member, groups=codes, level=LEVEL, seed=seed)
-    level = shared_level(LEVEL, len(scores))
-    return {
-        "auc": _estimate(blind.auc),
-        "leaks": bool(blind.leaks),
-        "p_value": blind.p_value,
-        "num_permutations": blind.num_permutations,
-        "advantage_level": level,
-        "advantage": {
-            name: _estimate(metrics.advantage_over_blind(values[rows], blind.scores[rows], member[rows], level=level))
-            for name, values in scores.items()
-        },
-    }
-
-
 def _versions() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"diffaudit_jax": __version__, **versions, "python": platform.python_version()}
@@ -184,15 +166,16 @@ def membership_report(
     if records and min(counts.values()) < FEWEST:
         raise InputError(
             f"{counts['members']} and {counts['nonmembers']} people among members and non-members are too few for "
-            f"statistics, however many records they have: query at least {FEWEST} people of each."
+            f"statistics, however many records they have: at least {FEWEST} people of each are needed."
         )
     shared = shared_level(LEVEL, TESTS_PER_ATTACK * len(scores))
     sections = [
         _attack(name, values[rows], each, (attacks or {}).get(name, {}), shared, seed)
         for name, values in scores.items()
     ]
-    blind = None if images is None else _blind(images, scores, member, codes, rows, seed)
-    concluded = verdict(sections, blind, counts, LEVEL)
+    levels = LEVEL, shared_level(LEVEL, len(scores))
+    blind = None if images is None else blind_section(images, scores, member, codes, rows, levels, seed)
+    concluded = verdict(sections, blind, counts, LEVEL, people=records is not None)
     document = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

@@ -17,24 +17,16 @@ from markupsafe import Markup
 
 from diffaudit_jax.report import figures
 from diffaudit_jax.report.document import read_document
-from diffaudit_jax.report.drawing import Drawing, percent
+from diffaudit_jax.report.drawing import Drawing
+from diffaudit_jax.report.numbers import estimate, percent, shares
+from diffaudit_jax.report.thresholds import broken_promises, why
 from diffaudit_jax.types import InputError, write_atomic
 
-
-def estimate(value: dict[str, float] | None, digits: int = 2) -> str:
-    """Writes an estimate with its interval, ``0.83 [0.78, 0.87]``; a dash where there is none."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
-
-
-def shares(value: dict[str, float] | None) -> str:
-    """Writes an estimated share in percent, ``62 % [49, 73]``; a dash where there is none."""
-    if value is None:
-        return "\N{EN DASH}"
-    digits = 0 if value["value"] >= 0.1 or value["high"] >= 0.2 else 1
-    low, mid, high = (f"{100 * value[part]:.{digits}f}" for part in ("low", "value", "high"))
-    return f"{mid}\N{NO-BREAK SPACE}% [{low}, {high}]"
+ACCESS = {
+    "white": "white-box: the attacker has the weights",
+    "gray": "grey-box: the attacker may run the network on inputs of its own, without seeing the weights",
+    "black": "black-box: the attacker sees samples only",
+}
 
 
 def link(text: Any) -> str | None:
@@ -77,7 +69,8 @@ def render(document: dict[str, Any]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "estimate": estimate, "shares": shares, "percent": percent, "link": link, "flat": flat,
+        "estimate": estimate, "shares": shares, "percent": percent, "link": link, "flat": flat, "why": why,
+        "access": lambda name: ACCESS.get(name, name), "broken_promises": broken_promises,
     }  # fmt: skip
     template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
     # The only two texts that are not escaped are our own: the style sheet, and the SVG (which holds no user text).
@@ -93,15 +86,16 @@ def redraw(directory: str | os.PathLike[str]) -> Path:
     """Draws ``report.html`` again from ``report.json`` alone, e.g. after the library learned to draw better.
 
     Args:
-      directory: Folder of a saved report.
+      directory: Folder of a saved report, or the path of its ``report.json``.
 
     Returns:
-      Path of the page.
+      Path of the page, beside the JSON.
 
     Raises:
       InputError: if there is no readable report (see `read_document`), or its parts do not fit together.
     """
-    path, document = Path(directory) / "report.html", read_document(directory)
+    document, path = read_document(directory), Path(directory)
+    path = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     try:
         page = render(document).encode()
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, jinja2.TemplateError) as error:

@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import escape
 
 from diffaudit_jax.report.document import read_document, to_json
-from diffaudit_jax.report.page import estimate, percent, render, shares
+from diffaudit_jax.report.numbers import estimate, percent, shares
+from diffaudit_jax.report.page import render
 from diffaudit_jax.types import write_atomic
 
 

@@ -1,16 +1,18 @@
 """Scores from a file: the same statistics and the same page for the scores of any other tool.
 
 A file holds one row per queried record: a column `member` (true or false, 1 or 0) and one column of scores for each
-attack, where a higher score means "more likely a member". The name of the column is the name of the attack.
+attack, where a higher score means "more likely a member". The name of the column is the name of the attack; every other
+column is taken as one, unless the attacks are named.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diffaudit_jax.metrics.samples import truth
-from diffaudit_jax.types import InputError
+from diffaudit_jax.types import InputError, known
 
 MEMBER = "member"
 
@@ -52,25 +54,30 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     try:
         scores = np.asarray(values, np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"score column {name!r} is not numeric: drop it, or write one number per row.") from None
+        raise InputError(
+            f"score column {name!r} is not numeric: name the attacks (attacks=..., --attack) if it is none."
+        ) from None
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise InputError(f"score column {name!r} holds {scores[row]} in row {row}: give every row a finite score.")
     return scores
 
 
-def read_scores(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def read_scores(
+    path: str | os.PathLike[str], attacks: Sequence[str] | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Reads attack scores and the truth from ``.parquet``, ``.npz`` or ``.csv``.
 
     Args:
       path: File with a column (or array) `member` and one or more columns of scores, all of the same length n.
+      attacks: The columns of scores; every column beside `member` if none is named.
 
     Returns:
-      The scores, name -> float64 [n], in the file's order, and the truth, bool [n].
+      The scores, name -> float64 [n], in the file's order or that of `attacks`, and the truth, bool [n].
 
     Raises:
-      InputError: if the file cannot be read, has no `member` or no scores, mixes lengths, holds something that is
-        not a finite number, or knows only members or only non-members.
+      InputError: if the file cannot be read, has no `member`, no scores or not those that are named, mixes lengths,
+        holds something that is not a finite number, or knows only members or only non-members.
     """
     path = Path(path)
     if path.suffix.lower() not in READERS:
@@ -85,6 +92,7 @@ def read_scores(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], np
     names = [name for name in columns if name != MEMBER]
     if not names:
         raise InputError(f"{str(path)!r} has no column beside {MEMBER!r}: add one column of scores for each attack.")
+    names = [known("score column", name, names) for name in dict.fromkeys(attacks)] if attacks else names
     n = columns[MEMBER].shape
     for name in (MEMBER, *names):
         if len(columns[name].shape) != 1 or columns[name].shape != n:

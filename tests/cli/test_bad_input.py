@@ -10,6 +10,10 @@ from .conftest import NET, TRAIN, at, contents
 SET = ("--data", "fashion-mnist-2k")
 TRAINING = {
     "missing": (("--data", "BAD/nowhere.npz"), "there is no BAD/nowhere.npz: "),
+    "nothing near": (
+        ("--data", "./photos"),
+        "there is no ./photos: no file, folder or embedded set (for images fashion-",
+    ),
     "misspelt": (("--data", "fashion-mnist"), "there is no fashion-mnist: did you mean fashion-mnist-2k?"),
     "table": (("--data", "adult-3k"), "adult-3k is a table: `diffaudit train` takes images."),
     "NaN": (("--data", "BAD/nan.npz"), "nan.npz: images hold NaN or infinity, first at index (3, 2, 1, 0)."),
@@ -82,8 +86,11 @@ def test_other_peoples_files_are_left_alone(refused, bad, place):
 
 REPORTS = {
     "nothing": ((), "name either a directory that holds a report.json, or a file with --scores."),
+    "page": (("BAD/half/report.html",), "report.html' is a page, drawn from the report.json beside it: give the"),
+    "attacks out of place": (("BAD/half", "--attack", "a"), "--attack, --out and --title are for --scores"),
+    "attack": (("--scores", "BAD/scores.csv", "--attack", "b"), "unknown score column 'b'"),
     "both": (("BAD/half", "--scores", "BAD/scores.csv"), "name either a directory that holds a report.json, or a"),
-    "out of place": (("BAD/half", "--out", "x"), "--out and --title are for --scores"),
+    "out of place": (("BAD/half", "--out", "x"), "--attack, --out and --title are for --scores"),
     "missing": (("BAD/nowhere",), "cannot read a report at 'BAD/nowhere' (No such file or directory)"),
     "half": (("BAD/half",), "half/report.json' is not JSON"),
     "newer": (("BAD/newer",), "has schema version 99 and this library reads 1 to 1: update diffaudit_jax."),
@@ -97,7 +104,7 @@ REPORTS = {
     "NaN": (("--scores", "BAD/scores.csv"), "score column 'a' holds nan in row 1: give every row a finite score."),
     "one side": (("--scores", "BAD/members.csv"), "has members only (2 rows): add rows of non-members."),
     "words": (("--scores", "BAD/words.csv"), "score column 'a' is not numeric"),
-    "too few": (("--scores", "BAD/few.csv"), "are too few for statistics: query at least 10."),
+    "too few": (("--scores", "BAD/few.csv"), "1 member is too few for statistics: at least 10 are needed."),
     "empty": (("--scores", "BAD/empty.csv"), "cannot read scores from 'BAD/empty.csv'"),
     "no member": (("--scores", "BAD/good.npz"), "has columns images: add one named 'member'."),
 }

@@ -125,7 +125,7 @@ def test_secmi_file_on_a_tfds_pool(tmp_path):
 def test_secmi_overlap_by_content(tmp_path):
     pool = replace(POOL, x=POOL.x[np.where(np.arange(N) == 30, 2, np.arange(N))])
     path = secmi(tmp_path, np.arange(20), np.arange(20, 40))
-    with pytest.raises(InputError, match=r"1 records are both in members and nonmembers \(rows 2 = 30\)"):
+    with pytest.raises(InputError, match=r"1 record is both in members and nonmembers \(rows 2 = 30\)"):
         from_secmi(path, pool)
     made = from_secmi(path, pool, duplicates="drop")
     assert (len(made.members), len(made.nonmembers)) == (20, 19)

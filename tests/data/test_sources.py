@@ -78,8 +78,8 @@ MISSING = {
     "fashion-mnist": "there is no fashion-mnist: did you mean fashion-mnist-2k?",
     "trian.npz": "there is no trian.npz: did you mean train.npz?",
     "faces/trian.npz": "there is no faces/trian.npz: did you mean faces/train.npz?",
-    "zzz": "there is no zzz: Embedded samples are fashion-mnist-2k, pixel-faces-2k, adult-3k",
-    "nowhere/zzz": "there is no nowhere/zzz: Embedded",
+    "zzz": "there is no zzz: no file, folder or embedded set .for images fashion-mnist-2k, pixel-faces-2k. has",
+    "nowhere/zzz": "there is no nowhere/zzz: no file, folder or embedded set",
 }
 
 

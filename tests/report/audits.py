@@ -1,4 +1,4 @@
-"""Four small audits, one for each verdict, with names that try to break out of the page."""
+"""Five small audits, one for each verdict, with names that try to break out of the page."""
 
 from typing import Any
 
@@ -7,7 +7,13 @@ import numpy as np
 from diffaudit_jax.report import Trajectory
 
 HOSTILE = "<script>alert('1')</script> & $\\alpha_{$ \N{SNOWMAN}"
-SIZES = {"detected": (40, 1000), "split-leaks": (60, 60), "too-small": (12, 12), "not-detected": (60, 400)}
+SIZES = {
+    "detected": (40, 1000),
+    "split-leaks": (60, 60),
+    "wrong-way": (40, 60),
+    "too-small": (12, 12),
+    "not-detected": (60, 400),
+}
 
 
 def audit(level: str) -> dict[str, Any]:
@@ -15,7 +21,7 @@ def audit(level: str) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     m, n = SIZES[level]
     member = np.arange(m + n) < m
-    gap = {"detected": 3.0, "split-leaks": 1.5}.get(level, 0.0) * member
+    gap = {"detected": 3.0, "split-leaks": 1.5, "wrong-way": -2.0}.get(level, 0.0) * member
     times = np.linspace(0.1, 1.0, 5)
     images = rng.integers(0, 200, (m + n, 6, 6, 1)).astype(np.uint8)
     if level == "split-leaks":

@@ -1,4 +1,4 @@
-"""The four reports are made once and read by every test."""
+"""The five reports are made once and read by every test."""
 
 import pytest
 

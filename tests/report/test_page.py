@@ -77,7 +77,9 @@ def test_ids_are_unique_and_references_resolve(pages, level):
     assert len(ids) == len(set(ids)) > 100
     targets = re.findall(r"url\(#([^)]*)\)", pages[level]) + [value[1:] for value in page.values("xlink:href")]
     assert targets
-    assert set(targets + page.values("aria-labelledby")) <= set(ids)
+    links = [value[1:] for value in page.values("href") if value.startswith("#")]
+    assert "how-to-read" in links
+    assert set(targets + links + page.values("aria-labelledby")) <= set(ids)
 
 
 @pytest.mark.parametrize("level", SIZES)
@@ -98,6 +100,42 @@ def test_the_verdict_comes_first(pages, reports, level):
     assert all(limit in text for limit in document["limits"])
 
 
+@pytest.mark.parametrize("level", SIZES)
+def test_a_reader_is_told_how_to_read(pages, level):
+    text = Page(pages[level]).text
+    assert text.index("How to read this page") < text.index("What each attack finds")  # the link
+    shown = text[text.rindex("How to read this page") : text.index("Details")]
+    assert all(word in shown for word in ("Indicative", "Not resolvable", "Wrongly accused", "Bonferroni"))
+    assert not re.search(r"\bpeople\b|query at least", text)
+
+
+def test_the_wrong_way_round_is_named_where_it_is_seen(pages, reports):
+    text = Page(pages["wrong-way"]).text
+    assert text.count("ranks the wrong way round: check its sign") == 2
+    assert "While scores rank the wrong way round, this order says nothing." in text
+    assert "wrong way round" not in Page(pages["detected"]).text
+    assert reports["wrong-way"].summary().startswith("Scores rank the wrong way round: A higher score must mean")
+
+
+def test_a_threshold_that_moved_is_commented_on(reports):
+    document = copy.deepcopy(reports["detected"].document)
+    transfer = document["attacks"][0]["transfers"][1]
+    transfer["fpr"] = {"value": 0.024, "low": 0.012, "high": 0.042}
+    said = "A threshold that rests on 5 non-members moves this much by chance"
+    assert Page(render(document)).text.count(said) == 1 + Page(render(reports["detected"].document)).text.count(said)
+
+
+@pytest.mark.parametrize(
+    ("access", "says"),
+    [("white", "white-box: the attacker has the weights"), ("black", "black-box: "), ("my own", "my own")],
+)
+def test_threat_models_are_spelt_out(access, says):
+    rng = np.random.default_rng(0)
+    scores = {"a": rng.normal(size=30)}
+    report = membership_report(scores, np.arange(30) < 15, attacks={"a": {"access": access}})
+    assert Page(render(report.document)).text.count(says) == 2  # in the table, and among the attack's details
+
+
 def test_the_page_is_small_and_the_same_each_time(pages, reports):
     for level, page in pages.items():
         assert render(reports[level].document) == page
@@ -115,7 +153,7 @@ def test_a_report_without_extras_has_a_page():
     document = membership_report({"a": rng.normal(size=30)}, np.arange(30) < 15).document
     text = Page(render(document)).text
     assert "Loss over diffusion time" not in text
-    assert "AUC beyond the split" not in text
+    assert "lind check" not in text
 
 
 def test_saving_reading_and_drawing_again_change_nothing(reports, tmp_path):
@@ -124,9 +162,12 @@ def test_saving_reading_and_drawing_again_change_nothing(reports, tmp_path):
     first = html_path.read_text(encoding="utf-8")
     assert sorted(path.name for path in json_path.parent.iterdir()) == ["report.html", "report.json"]
     assert Report.load(json_path).document == Report.load(json_path.parent).document == report.document
-    html_path.unlink()
-    assert redraw(json_path.parent) == html_path
-    assert html_path.read_text(encoding="utf-8") == first
+    for named in (json_path.parent, json_path):
+        html_path.unlink()
+        assert redraw(named) == html_path
+        assert html_path.read_text(encoding="utf-8") == first
+    with pytest.raises(InputError, match=r"report.html' is a page, .*: give the directory\.$"):
+        redraw(html_path)
 
 
 def test_a_failed_save_leaves_the_old_report(reports, tmp_path):

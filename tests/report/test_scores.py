@@ -38,6 +38,18 @@ def test_all_formats_give_the_same_scores(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet", ".csv"])
+def test_attacks_can_be_chosen(tmp_path, suffix):
+    path = write(tmp_path / f"scores{suffix}", GOOD | {"name": ["a", "b", "c", "d"], "age": [30, 41, 22, 35]})
+    assert list(read_scores(path, ["secmi", "loss", "secmi"])[0]) == ["secmi", "loss"]  # what is not named is not read
+    with pytest.raises(InputError, match=r"'name' is not numeric: name the attacks \(attacks=..., --attack\)"):
+        read_scores(path)
+    with pytest.raises(InputError, match="unknown score column 'secmy': did you mean 'secmi'"):
+        read_scores(path, ["secmy"])
+    with pytest.raises(InputError, match="unknown score column 'member'"):
+        read_scores(path, ["member"])
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet", ".csv"])
 @pytest.mark.parametrize(
     "member", [[1, 0, 1, 0], [1.0, 0.0, 1.0, 0.0], ["True", "false", "TRUE", "False"], ["1", "0", "1", "0"]]
 )

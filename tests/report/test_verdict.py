@@ -38,8 +38,12 @@ def blind(leaks, advantage_low=0.1, p_value=None):
         "auc": auc,
         "leaks": leaks,
         "p_value": p_value or (0.002 if leaks else 0.5),
+        "num_permutations": 499,
         "advantage": {"a": gain, "b": gain},
     }
+
+
+REVERSED = attack(value=0.2, high=0.3, low=0.1)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +51,16 @@ def blind(leaks, advantage_low=0.1, p_value=None):
     [
         ("detected", [attack(low=0.51)], None, COUNTS, "in 55 of 100 pairs (51 to 70"),
         ("detected", [attack(), attack("b", low=0.51)], blind(False), COUNTS, "strongest attack, b, ranks"),
-        ("detected", [attack("b", low=0.6), attack("a", low=0.7)], None, COUNTS, "b does too."),
+        ("detected", [attack("b", low=0.6), attack("a", low=0.7)], None, COUNTS, "b beats guessing too."),
         ("detected", [attack(p_value=0.02)], None, COUNTS, "of the 11 records it is surest about, 8 are training"),
         ("not-detected", [attack(p_value=0.03)], None, COUNTS, "AUC of 0.61 would be noticed"),
         ("not-detected", [attack(p_value=0.02), attack("b")], None, COUNTS, "a weaker leak can easily be missed"),
-        ("not-detected", [attack(value=0.3, high=0.45, low=0.2)], None, COUNTS, "ranks members below non-members"),
+        ("wrong-way", [attack(value=0.3, high=0.45, low=0.2)], None, COUNTS, "a (AUC 0.30 [0.20, 0.45]) ranks members"),
+        ("wrong-way", [REVERSED, attack("b")], None, COUNTS, "Until that is settled this report says nothing"),
+        ("wrong-way", [REVERSED], None, {"members": 12, "nonmembers": 12}, "a (AUC 0.20 [0.10, 0.30]) ranks members"),
+        ("detected", [REVERSED, attack("b", low=0.6)], None, COUNTS, "a (AUC 0.20 [0.10, 0.30]) ranks members below"),
+        ("split-leaks", [REVERSED], blind(True), COUNTS, "a (AUC 0.20 [0.10, 0.30]) ranks members below"),
+        ("not-detected", [attack(value=0.4, high=0.5, low=0.3)], None, COUNTS, "0.40 [0.30, 0.50]; 0.50 is guessing"),
         ("too-small", [attack()], None, {"members": 12, "nonmembers": 12}, "12 members and 12 non-members"),
         ("split-leaks", [attack(low=0.9)], blind(True), COUNTS, "part of what was found does come from the model"),
         ("split-leaks", [attack(low=0.9)], blind(True), COUNTS, "an attack finds more than that difference explains"),
@@ -77,14 +86,70 @@ def test_without_a_blind_check_the_verdict_says_so():
     assert "could not be checked" not in " ".join(verdict([attack(low=0.6)], blind(False), COUNTS, 0.95)["sentences"])
 
 
-def test_counts_of_people_restate_the_operating_point():
-    concluded = verdict([attack(low=0.6)], None, COUNTS, 0.95)
-    text = " ".join(concluded["sentences"])
-    assert "of 1,000 people not in the training data about 10 would be wrongly accused" in text
-    assert "of 100 people in it, about 62 would be identified (52 to 67 with 95 % confidence)" in text
-    accusations = " ".join(limits([attack(low=0.6)], concluded, None, False))
+def test_the_wrong_way_round_is_said_first():
+    concluded = verdict([REVERSED, attack("b")], blind(False), COUNTS, 0.95)
+    assert concluded["label"] == "Scores rank the wrong way round"
+    assert concluded["headline"].endswith("Check the sign of the scores.")
+    assert concluded["sentences"][0].startswith("a (AUC 0.20 [0.10, 0.30]) ranks members below non-members")
+    assert concluded["detected"] == []
+    both = verdict([REVERSED, REVERSED | {"name": "b"}], None, COUNTS, 0.95)["sentences"][0]
+    assert both.startswith("a (AUC 0.20 [0.10, 0.30]) and b (AUC 0.20 [0.10, 0.30]) rank members below")
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_counts_restate_the_operating_point(people):
+    concluded = verdict([attack(low=0.6)], None, COUNTS, 0.95, people)
+    text, unit = " ".join(concluded["sentences"]), "people" if people else "records"
+    assert f"At a strict threshold, of 1,000 {unit} not in the training data about 10 would be wrongly accused" in text
+    assert f"of 100 {unit} in it, about 62 would be identified (52 to 67 with 95 % confidence)" in text
+    accusations = " ".join(limits([attack(low=0.6)], concluded, None, False, people))
+    assert f"If 100 of 10,000 {unit} tested" in accusations
     # 62 of 100 members found; 1 % of 9,900 others accused: 99 of 161 accusations are false.
     assert "99 of 161 accusations would be false" in accusations
+    assert people == bool(re.search(r"\b(people|person)\b", text + accusations))
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (
+            "weak",
+            "At a loose threshold (too few non-members to measure 1 % well), of 1,000 records not in the training",
+        ),
+        ("no", "At a loose threshold (too few non-members to measure 1 %), of 1,000 records not in the training"),
+    ],
+)
+def test_one_in_ten_is_not_called_strict(kind, says):
+    one = attack(low=0.6, points=((0.1, "yes", 0.9), (0.01, kind, None)))
+    text = " ".join(verdict([one], None, COUNTS, 0.95)["sentences"])
+    assert says in text
+    assert "about 100 would be wrongly accused" in text
+    assert "strict" not in text
+
+
+@pytest.mark.parametrize("baseline", [None, blind(False), blind(False, p_value=0.02), blind(True), blind(True, -0.1)])
+@pytest.mark.parametrize("low", [0.4, 0.6])
+def test_the_verdict_speaks_without_statistics(low, baseline):
+    concluded = verdict([attack(low=low), attack("b", low=low)], baseline, COUNTS, 0.95)
+    text = " ".join([concluded["label"], concluded["headline"], *concluded["sentences"]])
+    assert not re.search(r"Bonferroni|\bp =|p-value|people", text)
+    assert ("picked as the strongest of 2 with the answers in view" in text) == (concluded["level"] != "split-leaks")
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+def test_the_blind_check_is_explained(leaks):
+    said = " ".join(verdict([attack(low=0.6)], blind(leaks), COUNTS, 0.95)["split"])
+    for part in ("ridge classifier", "100 principal components", "Of 5 parts", "499 shuffles", "(p = 0."):
+        assert part in said
+    assert ("With 64 members its interval is wide: groups that differ enough for an AUC of 0.60" in said) != leaks
+
+
+@pytest.mark.parametrize(("high", "little"), [(0.6, True), (0.51, True), (0.49, False)])
+def test_a_wide_check_is_said_to_say_little(high, little):
+    baseline = blind(False) | {"auc": {"value": 0.45, "low": 0.4, "high": high}}
+    concluded = verdict([attack(low=0.6)], baseline, COUNTS, 0.95)
+    assert ("which with 64 members says little" in " ".join(concluded["sentences"])) == little
+    assert ("is wide" in " ".join(concluded["split"])) == little
 
 
 @pytest.mark.parametrize(
@@ -97,7 +162,7 @@ def test_counts_of_people_restate_the_operating_point():
         (((0.1, "weak", 0.9), (0.01, "no", None)), None),
     ],
 )
-def test_people_are_counted_only_where_the_sample_resolves(points, target):
+def test_a_crowd_is_counted_only_where_the_sample_resolves(points, target):
     counted = frequencies(attack(points=points))
     assert (counted and counted["target_fpr"]) == target
 
@@ -128,18 +193,20 @@ def test_the_spread_under_the_null_is_the_exact_one():
     assert noticeable_auc(5, 6, 0.2) == pytest.approx(0.5 + z * np.std(aucs), rel=1e-12)
 
 
-def detected(scores, member):
+def finds(scores, member):
     """What `verdict` decides on, for one attack."""
     level = shared_level(0.95, 2)
-    return metrics.auc(scores, member, level=level).low > 0.5 or surest(scores, member)["p_value"] <= 1 - level
+    area = metrics.auc(scores, member, level=level)
+    detected = area.low > 0.5 or surest(scores, member)["p_value"] <= 1 - level
+    return "detected" if detected else "wrong-way" if area.high < 0.5 else ""
 
 
 @pytest.mark.parametrize(("m", "n"), [(10, 10), (64, 64), (20, 300)])
 def test_a_model_that_leaks_nothing_is_rarely_accused(m, n):
-    """P[detected] <= 0.05; the test fails by chance once in 30,000 at exactly that rate."""
+    """P[detected or wrong way round] <= 0.05; the test fails by chance once in 30,000 at exactly that rate."""
     rng, trials = np.random.default_rng(0), 600
     member = np.arange(m + n) < m
-    rate = np.mean([detected(rng.normal(size=m + n), member) for _ in range(trials)])
+    rate = np.mean([finds(rng.normal(size=m + n), member) != "" for _ in range(trials)])
     assert rate <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / trials)
 
 
@@ -148,5 +215,5 @@ def test_what_is_called_noticeable_is_noticed():
     rng, trials = np.random.default_rng(0), 400
     member = np.arange(128) < 64
     shift = np.sqrt(2) * stats.norm.ppf(noticeable_auc(64, 64, 0.025))
-    rate = np.mean([detected(rng.normal(size=128) + shift * member, member) for _ in range(trials)])
+    rate = np.mean([finds(rng.normal(size=128) + shift * member, member) == "detected" for _ in range(trials)])
     assert abs(rate - 0.8) < 4 * np.sqrt(0.8 * 0.2 / trials)
