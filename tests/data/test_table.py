@@ -110,7 +110,7 @@ def test_bad_tables_are_refused_by_value(tmp_path, text, options, message):
         table(tmp_path, text, **options)
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xfe\x00", gzip.compress(b"a\n1\n")[:-4]])
+@pytest.mark.parametrize("raw", [b"\xff\xfe\x00", gzip.compress(b"a\n1\n")[:-4]], ids=["utf-16", "half a gzip"])
 def test_what_is_not_text_is_refused(tmp_path, raw):
     (tmp_path / "t.csv").write_bytes(raw)
     with pytest.raises(InputError, match=r"t.csv cannot be read as UTF-8 text"):
