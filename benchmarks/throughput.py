@@ -2,13 +2,14 @@
 
 python -m benchmarks.throughput                   # everything; saves benchmarks/results/throughput-PLATFORM.json
 python -m benchmarks.throughput --layers-only     # only the layers, ours against the naive ones
+python -m benchmarks.throughput --peer diffusers  # the same U-Net and weights in PyTorch, by turns
 """
 
 import importlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ import numpy as np
 import tyro
 
 from benchmarks import naive, timing
+from benchmarks.race import race
 from diffaudit_jax import attacks, models, process
 from diffaudit_jax.access import diffusion_target
 from diffaudit_jax.models import layers
@@ -47,10 +49,18 @@ class Options:
     """Channels of the U-Net's first level."""
     layers_only: bool = False
     """Measure only the layers."""
+    peer: Literal["diffusers"] | None = None
+    """Race the same U-Net with the same weights in PyTorch instead (extra `bench`)."""
 
 
 def main(options: Options) -> None:
     """Measures, prints and saves."""
+    if options.peer is not None:
+        settings = {name: value for name, value in vars(options).items() if name not in ("peer", "layers_only")}
+        result = race(**settings)
+        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+        print(f"saved {timing.save(f'race-{jax.default_backend()}-jax-{jax.__version__}', result)}")
+        return
     result: dict[str, Any] = {"layers": measure_layers(options)}
     for name, row in result["layers"].items():
         print(f"{name:28s} naive {row['naive_ms']:8.2f} ms   ours {row['ours_ms']:8.2f} ms   {row['ratio']:.2f}x")

@@ -68,7 +68,7 @@ def audit(
         holds another audit.
     """
     _check(queries, target)
-    n, observe = len(queries.row), _observe(attack, target)
+    n, observe = len(queries.row), observing(attack, target)
     shared = (target.params, attack.evidence)
     like = jax.eval_shape(observe, shared, key, jax.tree.map(lambda leaf: leaf[0], queries))
     seen = jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), like)
@@ -121,7 +121,9 @@ def content_hash(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _observe(attack: Attack, target: Target) -> Callable[[Any, Key, Query], Features]:
+def observing(attack: Attack, target: Target) -> Callable[[Any, Key, Query], Features]:
+    """Returns the function of one query that an audit streams: ``((params, evidence), key, query) -> features``."""
+
     def observe(shared: tuple[Any, Any], key: Key, query: Query) -> Features:
         params, evidence = shared
         # Granted inside the trace: weights are arguments of the program, not constants baked into it.
