@@ -158,7 +158,8 @@ def matched(target: Target, options: Audit) -> tuple[np.ndarray, float | None]:
 
     Families are compared at matched noise, never at equal t: t = 0.3 is a noise level of 1.2 there, and 0.26 in VE.
     """
-    assert target.process is not None
+    if target.process is None:
+        raise InputError(f"{options.run} holds samples only, and {', '.join(options.attack)} need a model's weights.")
     if options.truncate is not None and not 0 <= options.truncate <= 1:
         raise InputError(
             f"truncate is a time or a share, from 0 to 1, got {options.truncate}; step i of T is (i + 1)/T."

@@ -55,6 +55,18 @@ def arranged(template: Params, names: Callable[[ModulePath], tuple[str, ...]], t
     return params
 
 
+def taken_apart(params: Params, names: Callable[[ModulePath], tuple[str, ...]]) -> dict[str, np.ndarray]:
+    """Returns the tensors that `arranged` would make this parameter tree of, float32."""
+    tensors = {}
+    for leaf in _leaves(params, names):
+        value = params
+        for part in leaf.path:
+            value = value[part]
+        there = np.asarray(value, np.float32).transpose(leaf.axes)
+        tensors |= dict(zip(leaf.names, np.split(there, len(leaf.names)), strict=True))
+    return tensors
+
+
 class Leaf(NamedTuple):
     """One parameter: its place and shape here, its axes in their order there, and the tensors that make it up."""
 

@@ -1,4 +1,4 @@
-"""Unconditional and class-conditional models of diffusers, read without diffusers or PyTorch."""
+"""Unconditional and class-conditional models of diffusers, read and written without diffusers or PyTorch."""
 
 import json
 import os
@@ -9,17 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffaudit_jax.importers.arrange import arranged, sources
+from diffaudit_jax.importers.arrange import arranged, sources, taken_apart
 from diffaudit_jax.importers.imported import Imported
 from diffaudit_jax.importers.pickles import read_torch
-from diffaudit_jax.importers.safetensors import read_safetensors
+from diffaudit_jax.importers.safetensors import read_safetensors, write_safetensors
 from diffaudit_jax.importers.schedulers import Schedule, schedule
 from diffaudit_jax.importers.tensors import Tensors, shown
 from diffaudit_jax.importers.unet2d import unet2d
 from diffaudit_jax.importers.unet2d_names import renewed, unet2d_names
 from diffaudit_jax.models import Model
 from diffaudit_jax.process import Process
-from diffaudit_jax.types import InputError, Params
+from diffaudit_jax.types import InputError, Params, write_atomic
 
 WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -62,6 +62,46 @@ def load(folder: str | os.PathLike, *, process: Process | None = None, size: tup
     except InputError as error:
         raise InputError(f"{home / 'config.json'}: {error}") from error
     return Imported(model, times.process, _params(model, home), times.variance, times.clip)
+
+
+def architecture(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> tuple[Model, Process]:
+    """Returns the untrained architecture and the process that a pair of configurations describes.
+
+    With `training.fit` and `save`, a model in the layout of diffusers can be trained here.
+
+    Args:
+      config: The JSON of a UNet2DModel's config.json.
+      scheduler: The JSON of a scheduler_config.json.
+
+    Raises:
+      InputError: if an option is unknown, or has a value that is not read.
+    """
+    times = schedule(scheduler)
+    return unet2d(config, times), times.process
+
+
+def save(folder: str | os.PathLike, config: Mapping[str, Any], scheduler: Mapping[str, Any], params: Params) -> Path:
+    """Writes a model as diffusers keeps it, float32: config.json, scheduler_config.json and safetensors.
+
+    Args:
+      folder: Where to; made if it does not exist.
+      config: What `architecture` made the model of.
+      scheduler: The same, of its process.
+      params: Its parameters, e.g. ``run.target.params``.
+
+    Returns:
+      The folder, which `load` reads.
+
+    Raises:
+      InputError: if the configurations are not read.
+    """
+    folder = Path(folder)
+    model, _ = architecture(config, scheduler)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(folder / WEIGHTS[0], taken_apart(params, _names(model)))
+    for name, content in (("config.json", config), ("scheduler_config.json", scheduler)):
+        write_atomic(folder / name, json.dumps(dict(content), indent=1).encode())
+    return folder
 
 
 def tensor_shapes(model: Model) -> dict[str, tuple[int, ...]]:

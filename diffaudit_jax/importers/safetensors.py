@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from diffaudit_jax.importers.tensors import BFLOAT16, MAX_RANK, Region, Tensor, Tensors, mapped, shown, stored
-from diffaudit_jax.types import InputError
+from diffaudit_jax.types import InputError, write_atomic
 
 MAX_HEADER = 100_000_000  # bytes, the format's own limit
 DTYPES = {
@@ -54,6 +54,17 @@ def read_safetensors(path: str | os.PathLike) -> Tensors:
     """
     path = Path(path)
     return _read_index(path) if path.suffix == ".json" else _read_file(path)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes float32 arrays as one safetensors file."""
+    header, offset = {}, 0
+    for name, array in tensors.items():
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [offset, offset + 4 * array.size]}
+        offset += 4 * array.size
+    head = json.dumps(header).encode()
+    data = b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in tensors.values())
+    write_atomic(path, len(head).to_bytes(8, "little") + head + data)
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

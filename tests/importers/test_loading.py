@@ -1,0 +1,91 @@
+"""A path becomes a target by what it holds, in the library and on the command line; what it cannot be is said."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffaudit_jax import audit, importers
+from diffaudit_jax.attacks import loss_trajectory
+from diffaudit_jax.cli import main
+from diffaudit_jax.importers.safetensors import read_safetensors
+from diffaudit_jax.types import InputError, Query
+from tests.oracles import images
+from tests.parity.guided_cases import CASES, FIXTURES, SIDE
+
+DIFFUSERS, GUIDED = FIXTURES / "diffusers" / "ddpm", FIXTURES / "guided.pt"
+FLAGS = {"image_size": SIDE, **CASES["new order"].flags}
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "kind", "process"),
+    [(DIFFUSERS, {}, "diffusers", "ddpm-linear"), (GUIDED, FLAGS, "guided-diffusion", "ddpm-linear")],
+)
+def test_checkpoints_become_targets_that_can_be_audited(path, options, kind, process):
+    assert importers.recognise(path) == kind
+    target = importers.load(path, **options)
+    assert (target.shape, target.config["source"]) == ((SIDE, SIDE, 3), kind)
+    assert target.process is not None
+    assert target.process.config["name"] in (process, "betas")
+    cond = None if target.num_classes is None else np.zeros(4, np.int32)
+    queries = Query(images(4, shape=target.shape), cond, np.arange(4))
+    seen = audit(loss_trajectory([0.1, 0.3]), target, queries, key=jax.random.key(0), block=4)
+    assert np.isfinite(seen.scores).all()
+    assert len(set(seen.scores)) == 4
+
+
+def test_a_checkpoint_is_audited_from_the_command_line(tmp_path, capsys):
+    for name, seed in (("in", 0), ("out", 1)):
+        np.savez(tmp_path / f"{name}.npz", images=images(12, seed, (SIDE, SIDE, 3)))
+    sides = ("--members", str(tmp_path / "in.npz"), "--nonmembers", str(tmp_path / "out.npz"))
+    main(["audit", str(DIFFUSERS), *sides, "--times", "4", "--truncate", "0.5", "--out", str(tmp_path / "audit")])
+    assert "report: " in capsys.readouterr().out
+    provenance = json.loads((tmp_path / "audit" / "report.json").read_text())["provenance"]
+    assert provenance["source"] == "diffusers"
+    assert provenance["model"]["shape"] == [SIDE, SIDE, 3]
+    assert provenance["data"]["members"] == str(tmp_path / "in.npz")
+
+
+def test_a_folder_of_images_is_a_black_box(tmp_path, capsys):
+    for i, image in enumerate(images(3, shape=(8, 8, 1))):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
+    assert importers.recognise(tmp_path) == "images"
+    assert importers.load(tmp_path).process is None
+    np.savez(tmp_path / "in.npz", images=images(12, 0, (8, 8, 1)))
+    np.savez(tmp_path / "out.npz", images=images(12, 1, (8, 8, 1)))
+    sides = ("--members", str(tmp_path / "in.npz"), "--nonmembers", str(tmp_path / "out.npz"))
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", str(tmp_path), *sides, "--out", str(tmp_path / "audit")])
+    assert ended.value.code == 2
+    assert "holds samples only, and eps-loss, x0-loss, vlb-loss need a model's weights" in capsys.readouterr().err
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("not weights, but long enough to look at")
+    for path, says in {
+        "nowhere": "there is no ",
+        "empty": "holds no model: a run has a run.json",
+        "notes.txt": "is neither a torch checkpoint nor safetensors",
+    }.items():
+        with pytest.raises(InputError, match=says):
+            importers.load(tmp_path / path)
+    with pytest.raises(InputError, match="is read as diffusers, which takes no such option"):
+        importers.load(DIFFUSERS, image_size=32)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ncsnpp"])
+def test_what_is_saved_for_diffusers_is_what_was_loaded(tmp_path, name):
+    home = FIXTURES / "diffusers" / name
+    config, scheduler = (json.loads((home / file).read_text()) for file in ("config.json", "scheduler_config.json"))
+    loaded = importers.diffusers.load(home)
+    model, process = importers.diffusers.architecture(config, scheduler)
+    assert (model, process.config) == (loaded.model, loaded.process.config)
+    folder = importers.diffusers.save(tmp_path / "saved", config, scheduler, loaded.params)
+    again = importers.diffusers.load(folder)
+    assert again.model == loaded.model
+    jax.tree.map(np.testing.assert_array_equal, again.params, loaded.params)
+    tensors = read_safetensors(folder / "diffusion_pytorch_model.safetensors")
+    assert {key: tensor.shape for key, tensor in tensors.items()} == importers.diffusers.tensor_shapes(model)
