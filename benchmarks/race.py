@@ -20,12 +20,11 @@ AGREEMENT = 1e-4
 LEARNING_RATE = 1e-4
 
 
-def race(*, batch: int, images: int, times: int, repeats: int, trajectory_repeats: int, width: int) -> dict[str, Any]:
+def race(*, batch: int, times: int, repeats: int, trajectory_repeats: int, width: int) -> dict[str, Any]:
     """Measures forward, training step and loss trajectory of both sides; refuses networks that do not agree.
 
     Args:
-      batch: Images per forward and training step, and per block of the trajectory.
-      images: Images of the trajectory.
+      batch: Images per forward and training step, and of the trajectory, which is one block.
       times: Times of the trajectory.
       repeats: Timed calls of forward and training step.
       trajectory_repeats: Timed trajectories.
@@ -36,7 +35,7 @@ def race(*, batch: int, images: int, times: int, repeats: int, trajectory_repeat
     built = peer.build(width)
     draws = np.random.default_rng(0)
     x = draws.normal(size=(batch, *built.imported.model.shape)).astype(np.float32)
-    pictures = draws.integers(0, 256, (images, *x.shape[1:]), dtype=np.uint8)
+    pictures = draws.integers(0, 256, x.shape, dtype=np.uint8)
     steps = np.round(built.imported.process.times(times) * 1000).astype(int) - 1
     ours = _ours(built.imported, x, pictures, times, batch)
     sides = {"eager": peer.fresh(built), "compiled": peer.compiled(peer.fresh(built))}
@@ -56,7 +55,7 @@ def race(*, batch: int, images: int, times: int, repeats: int, trajectory_repeat
         "largest_relative_error": {name: float(f"{value:.2g}") for name, value in error.items()},
         "forward": _row(forward, batch),
         "train": _row(train, batch),
-        "trajectory": _row(trajectory, images * times),
+        "trajectory": _row(trajectory, batch * times),
     }
 
 

@@ -38,7 +38,7 @@ class Options:
     batch: int = 64
     """Images per forward and training step."""
     images: int = 512
-    """Images of the trajectory."""
+    """Images of the trajectory; in a race it is one block of `batch`."""
     times: int = 50
     """Times of the trajectory."""
     repeats: int = 7
@@ -56,7 +56,9 @@ class Options:
 def main(options: Options) -> None:
     """Measures, prints and saves."""
     if options.peer is not None:
-        settings = {name: value for name, value in vars(options).items() if name not in ("peer", "layers_only")}
+        settings = {
+            name: value for name, value in vars(options).items() if name not in ("peer", "layers_only", "images")
+        }
         result = race(**settings)
         print("\n".join(f"{name}: {value}" for name, value in result.items()))
         print(f"saved {timing.save(f'race-{jax.default_backend()}-jax-{jax.__version__}', result)}")

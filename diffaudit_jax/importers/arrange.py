@@ -67,6 +67,12 @@ def taken_apart(params: Params, names: Callable[[ModulePath], tuple[str, ...]]) 
     return tensors
 
 
+def nearest(name: str, others: Iterable[str]) -> str:
+    """Returns a clause that names the nearest of the others to a name, empty if none is near."""
+    near = difflib.get_close_matches(name, list(others), n=1, cutoff=0.4)
+    return f" (nearest to it: {shown(near[0])!r})" if near else ""
+
+
 class Leaf(NamedTuple):
     """One parameter: its place and shape here, its axes in their order there, and the tensors that make it up."""
 
@@ -112,19 +118,14 @@ def _check_names(wanted: Mapping[str, Any], tensors: Tensors, where: Path) -> No
     extra = [name for name in tensors if name not in wanted]
     if missing:
         raise InputError(
-            f"{where} lacks {len(missing)} of {len(wanted)} tensors, first {missing[0]!r}{_nearest(missing[0], extra)}"
-            ": it is incomplete, or its configuration is of another model."
+            f"{where} lacks {len(missing)} of {len(wanted)} tensors, first {missing[0]!r}{nearest(missing[0], extra)}"
+            ": the file is incomplete, or of another model than it is taken for."
         )
     if extra:
         raise InputError(
-            f"{where} has {len(extra)} tensors too many, first {shown(extra[0])!r}{_nearest(extra[0], wanted)}: its "
-            "configuration is of another model."
+            f"{where} has {len(extra)} tensors too many, first {shown(extra[0])!r}{nearest(extra[0], wanted)}: the "
+            "file is of another model than it is taken for."
         )
-
-
-def _nearest(name: str, others: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(others), n=1, cutoff=0.4)
-    return f" (nearest to it: {shown(near[0])!r})" if near else ""
 
 
 def _check_tensor(tensor: Tensor, part: tuple[int, ...], where: Path) -> None:
@@ -133,6 +134,4 @@ def _check_tensor(tensor: Tensor, part: tuple[int, ...], where: Path) -> None:
         raise InputError(f"{what} is of {tensor.dtype}, not of floating numbers: save the weights unquantised.")
     # A dense layer may be stored as a 1x1 convolution.
     if tensor.shape != part + (1,) * (len(tensor.shape) - len(part)):
-        raise InputError(
-            f"{what} has shape {tensor.shape} and this model needs {part}: its configuration is of another model."
-        )
+        raise InputError(f"{what} has shape {tensor.shape} and this model needs {part}: the file is of another.")

@@ -18,16 +18,15 @@ from typing import Any, Literal
 
 import jax
 
-from diffaudit_jax.importers.arrange import arranged, sources
-from diffaudit_jax.importers.guided_layout import Structure, layout, nearest, structure
+from diffaudit_jax.importers.arrange import arranged
+from diffaudit_jax.importers.guided_layout import Structure, layout, structure
 from diffaudit_jax.importers.imported import Imported
 from diffaudit_jax.importers.pickles import read_torch
 from diffaudit_jax.importers.safetensors import read_safetensors
-from diffaudit_jax.importers.tensors import Tensors, shown
 from diffaudit_jax.models import Model, from_linen, unet
 from diffaudit_jax.models.precondition import Told
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear
-from diffaudit_jax.types import InputError, Params, known
+from diffaudit_jax.types import InputError, known
 
 Schedule = Literal["linear", "cosine"]
 SCHEDULES = {"linear": ddpm_linear, "cosine": ddpm_cosine}
@@ -71,8 +70,8 @@ def load(
       The model with its process and its parameters, float32. Beside them, one tensor at a time is in memory.
 
     Raises:
-      InputError: if the file is no U-Net of these projects or one that is not read (super-resolution, 512x512 with its
-        narrower stem), a tensor is missing, left over or of another shape, or what must be said is not.
+      InputError: if the file is no U-Net of these projects or one that is not read (super-resolution), a
+        tensor is missing, left over or of another shape, or what must be said is not.
     """
     path = Path(path)
     tensors = read_safetensors(path) if path.suffix in (".safetensors", ".json") else read_torch(path, key)
@@ -85,28 +84,36 @@ def load(
             "being both projects' default and num_head_channels=64 that of most published guided-diffusion models."
         )
     process: Process = SCHEDULES[known("schedule", schedule, SCHEDULES)](num_steps)
-    model = unet(
+    heads = {"head_channels": num_head_channels, "num_heads": 1 if num_heads is None else num_heads}
+    read = {"predicts": "x0" if predict_xstart else "eps", "told": _told(num_steps, rescale_timesteps)}
+    try:
+        model = _model(found, image_size, **heads, **read)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    template = jax.eval_shape(from_linen(model, process).init, jax.random.key(0))
+    params = arranged(template, layout(found), tensors, path)
+    if not new_attention_order:
+        params = {name: _heads_inside(part, model) if "qkv" in part else part for name, part in params.items()}
+    variance = "learned" if found.learn_sigma else "fixed_small" if sigma_small else "fixed_large"
+    return Imported(model, process, params, variance, clip=True)
+
+
+def _model(found: Structure, image_size: int, **options: Any) -> Model:
+    return unet(
         (image_size, image_size, found.inputs),
         channels=found.channels,
         mults=found.mults,
         num_blocks=found.num_blocks,
         attention=tuple(image_size // 2**level for level in found.attention),
-        head_channels=num_head_channels,
-        num_heads=1 if num_heads is None else num_heads,
+        stem=None if found.stem == found.channels else found.stem,
         groups=32,
         num_classes=found.num_classes,
         scale_shift=found.scale_shift,
         resblock_updown=found.resblock_updown,
         learn_sigma=found.learn_sigma,
         null_class=False,
-        predicts="x0" if predict_xstart else "eps",
-        told=_told(num_steps, rescale_timesteps),
+        **options,
     )
-    params = _params(model, process, found, tensors, path)
-    if not new_attention_order:
-        params = {name: _heads_inside(part, model) if "qkv" in part else part for name, part in params.items()}
-    variance = "learned" if found.learn_sigma else "fixed_small" if sigma_small else "fixed_large"
-    return Imported(model, process, params, variance, clip=True)
 
 
 def _told(num_steps: int, rescale_timesteps: bool | None) -> Told:
@@ -116,32 +123,6 @@ def _told(num_steps: int, rescale_timesteps: bool | None) -> Told:
             "by default in improved-diffusion and False in guided-diffusion."
         )
     return "step-of-1000" if rescale_timesteps else "step"
-
-
-def _params(model: Model, process: Process, found: Structure, tensors: Tensors, where: Path) -> Params:
-    what = f"a U-Net of {found.channels} x {found.mults} channels with num_res_blocks={found.num_blocks}"
-    template, names = jax.eval_shape(from_linen(model, process).init, jax.random.key(0)), layout(found)
-    wanted = sources(template, names)
-    missing = [name for name in wanted if name not in tensors]
-    extra = [name for name in tensors if name not in wanted]
-    if missing:
-        raise InputError(
-            f"{where} lacks tensor {missing[0]!r}{nearest(missing[0], extra)}, which {what} has: {len(missing)} of "
-            f"{len(wanted)} are missing, so copy the file again."
-        )
-    if extra:
-        raise InputError(
-            f"{where} has tensor {shown(extra[0])!r}{nearest(extra[0], wanted)}, for which {what} has no "
-            f"place: {len(extra)} are left over, so name a state dict of the U-Net alone."
-        )
-    for name, shape in wanted.items():
-        have = tensors[name].shape
-        # Attention's layers are 1x1 convolutions over positions in one project's files and dense in others'.
-        if have != shape + (1,) * (len(have) - len(shape)):
-            raise InputError(
-                f"{where}: tensor {name!r} has shape {have} where {what} has {shape}: copy the file again."
-            )
-    return arranged(template, names, tensors, where)
 
 
 def _heads_inside(attention: Mapping[str, Any], model: Model) -> dict[str, Any]:

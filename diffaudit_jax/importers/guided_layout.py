@@ -4,14 +4,13 @@ With n blocks a level and L levels, input_blocks.0 is the stem and every (n + 1)
 resolution; the L (n + 1) output_blocks run from the coarsest level, and the last of each but the finest doubles it.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from diffaudit_jax.importers.arrange import ModulePath
-from diffaudit_jax.importers.tensors import Tensors, shown
+from diffaudit_jax.importers.arrange import ModulePath, nearest
+from diffaudit_jax.importers.tensors import Tensors
 from diffaudit_jax.types import InputError
 
 LAYERS = {
@@ -34,7 +33,8 @@ class Structure(NamedTuple):
 
     Attributes:
       inputs: Channels of an image.
-      channels: Width of the first level.
+      channels: Width that the multipliers are of.
+      stem: Channels of the first convolution.
       mults: Width multiplier of each level.
       num_blocks: Residual blocks per level.
       attention: Levels that attend.
@@ -46,7 +46,8 @@ class Structure(NamedTuple):
 
     inputs: int
     channels: int
-    mults: tuple[int, ...]
+    stem: int
+    mults: tuple[float, ...]
     num_blocks: int
     attention: tuple[int, ...]
     num_classes: int | None
@@ -59,8 +60,7 @@ def structure(tensors: Tensors, where: Path) -> Structure:
     """Reads a U-Net's structure off the names and shapes of its tensors.
 
     Raises:
-      InputError: if a tensor that tells of it is missing, or tells of what is not read: a super-resolution model, a
-        stem narrower than the embedding.
+      InputError: if a tensor that tells of it is missing, or tells of what is not read: a super-resolution model.
     """
 
     def shape(name: str, rank: int) -> tuple[int, ...]:
@@ -82,18 +82,15 @@ def structure(tensors: Tensors, where: Path) -> Structure:
             f"{where} takes {inputs} channels and gives {outputs}: super-resolution models, which take two images, are "
             "not read."
         )
-    if stem != channels:
-        raise InputError(f"{where} has a stem of {stem} channels and a width of {channels}: only equal ones are read.")
     num_blocks, levels = _depth(tensors)
     first = [1 + level * (num_blocks + 1) for level in range(levels)]  # the first block of each level
     widths = [shape(f"input_blocks.{block}.0.out_layers.3.weight", 4)[0] for block in first]
-    if any(width % channels for width in widths):
-        raise InputError(f"{where} has levels of {widths} channels, not multiples of the first's {channels}.")
     classes = "label_emb.weight"
     return Structure(
         inputs=inputs,
         channels=channels,
-        mults=tuple(width // channels for width in widths),
+        stem=stem,
+        mults=tuple(width / channels for width in widths),
         num_blocks=num_blocks,
         attention=tuple(level for level, block in enumerate(first) if f"input_blocks.{block}.1.qkv.weight" in tensors),
         num_classes=shape(classes, 2)[0] if classes in tensors else None,
@@ -124,12 +121,6 @@ def layout(found: Structure) -> Callable[[ModulePath], tuple[str, ...]]:
         return (".".join(part for part in (places[block], LAYERS[layer]) if part),)
 
     return names
-
-
-def nearest(name: str, others: Iterable[str]) -> str:
-    """Returns a clause that names the nearest of the others to a name, empty if none is near."""
-    near = difflib.get_close_matches(name, list(others), n=1, cutoff=0.4)
-    return f" (the nearest is {shown(near[0])!r})" if near else ""
 
 
 def _depth(tensors: Tensors) -> tuple[int, int]:

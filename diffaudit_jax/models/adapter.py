@@ -142,7 +142,8 @@ def _network(model: Model, process: Process, init: Any, call: Any) -> Network:
         out = call(params, *_lifted(model, (x, time, label)), key)
         return read(model.predicts, model.learn_sigma, process, out[0] if model.batched else out, xt, t)
 
-    return Network(init, apply, {"model": dict(model.config), "predicts": model.predicts, "told": model.told})
+    # Jitted within whatever asks, so that one trace of the network serves every program that asks it alike.
+    return Network(init, jax.jit(apply), {"model": dict(model.config), "predicts": model.predicts, "told": model.told})
 
 
 def _lifted(model: Model, arguments: Any) -> Any:

@@ -7,7 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from diffaudit_jax.models.adapter import Model
-from diffaudit_jax.models.grids import attending, check_divisors, check_image, grids
+from diffaudit_jax.models.grids import (
+    attended,
+    attending,
+    check_divisors,
+    check_image,
+    check_rates,
+    from_options,
+    grids,
+)
 from diffaudit_jax.models.layers import EMBEDDINGS, Embedding
 from diffaudit_jax.models.ncsn import NCSN
 from diffaudit_jax.models.ncsnpp import ncsnpp
@@ -20,7 +28,7 @@ def unet(
     shape: tuple[int, int, int],
     *,
     channels: int = 64,
-    mults: tuple[int, ...] = (1, 2),
+    mults: tuple[float, ...] = (1, 2),
     num_blocks: int = 2,
     attention: tuple[int, ...] = (),
     middle_attention: bool = True,
@@ -33,6 +41,7 @@ def unet(
     resblock_updown: bool = False,
     learn_sigma: bool = False,
     patch: int = 1,
+    stem: int | None = None,
     embedding: Embedding = "guided",
     epsilon: float = 1e-5,
     asymmetric: bool = False,
@@ -49,7 +58,7 @@ def unet(
 
     Args:
       shape: (height, width, channels) of one image.
-      channels: Width of the first level.
+      channels: Width that the multipliers are of, and a quarter of the embedding's.
       mults: Width multiplier of each level; each further level halves the resolution.
       num_blocks: Residual blocks per level.
       attention: Grid sides (e.g. 16 for 16x16, after the stem) that attend.
@@ -63,6 +72,7 @@ def unet(
       resblock_updown: Resample in residual blocks (guided-diffusion).
       learn_sigma: Learn the reverse variance (improved- and guided-diffusion).
       patch: Side of the space-to-depth stem's blocks, 1 for none.
+      stem: Channels of the first convolution, if others than `channels` (guided-diffusion at 512x512).
       embedding: How the time is embedded: as in improved- and guided-diffusion, as in DDPM (either also with sines and
         cosines in the other order), or by Fourier features.
       epsilon: Added to the variance in norms.
@@ -82,36 +92,13 @@ def unet(
     config = {name: value for name, value in locals().items() if name != "shape"}
     known("embedding", embedding, EMBEDDINGS)
     sides, widths = grids(shape, channels, mults, num_blocks, patch)
-    check_divisors(widths, head_channels=head_channels, num_heads=num_heads, groups=groups)
+    down = attending(attention, sides)
+    up = down if attention_up is None else attending(attention_up, sides)
+    check_divisors(sorted({stem or channels, *widths}), groups=groups)
     check_divisors(widths[-1:], middle_groups=middle_groups or None)
-    if num_classes is not None and num_classes < 1:
-        raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be in [0, 1), got {dropout}.")
-    module = UNet(
-        channels=channels,
-        mults=tuple(mults),
-        num_blocks=num_blocks,
-        attention=attending(attention, sides),
-        attention_up=None if attention_up is None else attending(attention_up, sides),
-        middle_attention=middle_attention,
-        head_channels=head_channels,
-        num_heads=num_heads,
-        groups=groups,
-        dropout=dropout,
-        num_classes=num_classes,
-        scale_shift=scale_shift,
-        resblock_updown=resblock_updown,
-        learn_sigma=learn_sigma,
-        patch=patch,
-        embedding=embedding,
-        epsilon=epsilon,
-        asymmetric=asymmetric,
-        null_class=null_class,
-        middle_groups=middle_groups,
-        center=center,
-        dtype=jnp.bfloat16 if bfloat16 else None,
-    )
+    check_divisors(attended(widths, down, up, middle_attention), head_channels=head_channels, num_heads=num_heads)
+    check_rates(num_classes, dropout)
+    module = from_options(UNet, config, mults=tuple(mults), attention=down, attention_up=up)
     record = {"name": "unet", "shape": list(shape), **config}
     return Model(module, tuple(shape), predicts, learn_sigma, num_classes, record, told, signed, null_class)
 

@@ -1,8 +1,14 @@
 """The grids and widths of a network whose levels each halve the image, checked once for every architecture."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax.numpy as jnp
 
 from diffaudit_jax.types import InputError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def check_image(shape: tuple[int, ...]) -> None:
@@ -43,7 +49,9 @@ def grids(
 def check_divisors(widths: Sequence[int], **counts: int | None) -> None:
     """Refuses options, such as a number of groups, that do not divide every one of these widths; None is skipped."""
     for name, count in counts.items():
-        if count is not None and (count < 1 or any(width % count for width in widths)):
+        if count is not None and count < 1:
+            raise InputError(f"{name} must be at least 1, got {count}.")
+        if count is not None and any(width % count for width in widths):
             raise InputError(f"{name}={count} must divide every width {list(widths)}.")
 
 
@@ -56,3 +64,23 @@ def attending(sides: Iterable[int], grid: Sequence[int]) -> tuple[int, ...]:
     if strangers := sorted(set(sides) - set(grid)):
         raise InputError(f"no level has a grid of side {strangers[0]} to attend on: there are {list(grid)}.")
     return tuple(level for level, side in enumerate(grid) if side in set(sides))
+
+
+def attended(widths: Sequence[int], down: Iterable[int], up: Iterable[int], middle: bool) -> list[int]:
+    """Returns the widths on which a network attends: of these levels, and of its middle."""
+    levels = {*down, *up, *[len(widths) - 1] * middle}
+    return [widths[level] for level in sorted(levels)]
+
+
+def check_rates(num_classes: int | None, dropout: float) -> None:
+    """Refuses a number of classes or a dropout rate that no network can have."""
+    if num_classes is not None and num_classes < 1:
+        raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be in [0, 1), got {dropout}.")
+
+
+def from_options(kind: type[Module], options: Mapping[str, Any], **checked: Any) -> Module:
+    """Makes a module of those options that it has, and of these instead where they are given."""
+    own = {name: options[name] for name in kind.__dataclass_fields__ if name in options}
+    return kind(**{**own, **checked}, dtype=jnp.bfloat16 if options["bfloat16"] else None)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from diffaudit_jax.models.adapter import Model
 from diffaudit_jax.models.fir import fir_downsample, fir_upsample
-from diffaudit_jax.models.grids import attending, check_divisors, grids
+from diffaudit_jax.models.grids import attended, attending, check_divisors, check_rates, from_options, grids
 from diffaudit_jax.models.layers import EMBEDDINGS, Attention, Conv3x3, Embedding, GroupNorm
 from diffaudit_jax.models.precondition import Predicts, Told
 from diffaudit_jax.models.unet import ResBlock, conditioning
@@ -211,22 +211,13 @@ def ncsnpp(
     up = down if attention_up is None else attending(attention_up, sides)
     check_divisors([widths[0], widths[-1]], groups=groups)
     check_divisors(widths[-1:], middle_groups=middle_groups or None)
-    check_divisors(
-        [*(widths[level] for level in (*down, *up)), *widths[-1:] * middle_attention], head_channels=head_channels
-    )
+    check_divisors(attended(widths, down, up, middle_attention), head_channels=head_channels)
     # Where the way up attends, the first norm of a block also sees the channels of a neighbouring level.
     near = {level + step for level in up for step in (-1, 0, 1)} | set(down)
     check_divisors([w for level, w in enumerate(widths) if level in near], attention_groups=attention_groups)
-    if num_classes is not None and num_classes < 1:
-        raise InputError(f"num_classes must be at least 1, or None for an unconditional model, got {num_classes}.")
-    if not (0 <= dropout < 1 and middle_scale > 0):
-        raise InputError(f"dropout must be in [0, 1) and middle_scale positive, got {dropout=}, {middle_scale=}.")
-    module = NCSNpp(**{name: config[name] for name in NCSNpp.__dataclass_fields__ if name in config})
-    module = module.clone(
-        mults=tuple(mults),
-        attention=down,
-        attention_up=up,
-        dtype=jnp.bfloat16 if bfloat16 else None,
-    )
+    check_rates(num_classes, dropout)
+    if not middle_scale > 0:
+        raise InputError(f"middle_scale must be positive, got {middle_scale}.")
+    module = from_options(NCSNpp, config, mults=tuple(mults), attention=down, attention_up=up)
     record = {"name": "ncsnpp", "shape": list(shape), **config}
     return Model(module, tuple(shape), predicts, False, num_classes, record, told, signed, null_class)

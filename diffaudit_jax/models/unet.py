@@ -110,7 +110,7 @@ class UNet(nn.Module):
     """U-Net over one image [h, w, c], conditioned on time and optionally on a class.
 
     Attributes:
-      channels: Width of the first level.
+      channels: Width that the multipliers are of, and a quarter of the embedding's.
       mults: Width multiplier of each level; each further level halves the resolution.
       num_blocks: Residual blocks per level on the way down (one more on the way up).
       attention: Levels (0 = finest) that attend after each block.
@@ -125,6 +125,7 @@ class UNet(nn.Module):
       resblock_updown: Resample inside residual blocks rather than by strided convolutions.
       learn_sigma: Also predict the variance, as a second half of the output channels.
       patch: Side of the space-to-depth stem's blocks; 1 for none.
+      stem: Channels of the first convolution, if others than `channels`.
       embedding: How the time is embedded.
       epsilon: Of every norm.
       asymmetric: Whether strided convolutions pad on the right and below only, as in DDPM.
@@ -149,6 +150,7 @@ class UNet(nn.Module):
     resblock_updown: bool = False
     learn_sigma: bool = False
     patch: int = 1
+    stem: int | None = None
     embedding: Embedding = "guided"
     epsilon: float = 1e-5
     asymmetric: bool = False
@@ -171,7 +173,8 @@ class UNet(nn.Module):
         conditions = (self.channels, self.embedding, self.num_classes, self.null_class, self.dtype)
         emb = conditioning(time, label, *conditions)
         x = 2 * x - 1 if self.center else x
-        h = Conv3x3(self.channels, dtype=self.dtype, name="stem")(space_to_depth(x, self.patch))
+        stem = Conv3x3(self.stem or self.channels, dtype=self.dtype, name="stem")
+        h = stem(space_to_depth(x, self.patch))
         skips = [h]
         for level, mult in enumerate(self.mults):
             for i in range(self.num_blocks):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,23 +28,8 @@ class Ended(NamedTuple):
     err: list[str]
 
 
-@pytest.fixture(scope="package", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Commands compile their programs anew each time, as processes of their own do; here they find them on disk."""
-    settings = {
-        "jax_compilation_cache_dir": (str(tmp_path_factory.mktemp("compiled")), None),
-        "jax_persistent_cache_min_compile_time_secs": (0, 1),
-        "jax_disable_most_optimizations": (True, False),
-    }
-    for name, (here, _) in settings.items():
-        jax.config.update(name, here)
-    yield {name.upper(): str(here) for name, (here, _) in settings.items()}
-    for name, (_, elsewhere) in settings.items():
-        jax.config.update(name, elsewhere)
-
-
 @pytest.fixture(scope="package")
-def trained(tmp_path_factory, compiled_once) -> Path:
+def trained(tmp_path_factory) -> Path:
     """A run of 4 steps with checkpoints at 2 and 4; not to be written to."""
     out = tmp_path_factory.mktemp("trained") / "run"
     main(["train", *TRAIN, "--out", str(out)])

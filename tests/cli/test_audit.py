@@ -136,11 +136,9 @@ cli.main(sys.argv[1:])
 """
 
 
-def test_a_killed_audit_goes_on_and_ends_alike(diffaudit, compiled_once, trained, audited, tmp_path):
+def test_a_killed_audit_goes_on_and_ends_alike(diffaudit, compiled, trained, audited, tmp_path):
     words = ("audit", str(trained), "--out", str(tmp_path), *ASK)
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", HALTING, *words], env=os.environ | compiled_once
-    ) as process:
+    with subprocess.Popen([sys.executable, "-W", "error", "-c", HALTING, *words], env=os.environ | compiled) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("observations/block-*.npz")):
             assert process.poll() is None

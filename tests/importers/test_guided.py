@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from diffaudit_jax.importers.arrange import nearest
 from diffaudit_jax.importers.guided import load
-from diffaudit_jax.importers.guided_layout import nearest, structure
+from diffaudit_jax.importers.guided_layout import structure
 from diffaudit_jax.importers.safetensors import read_safetensors
 from diffaudit_jax.types import InputError
 from tests.parity.guided_cases import CASES, SIDE, fixture, state, write_safetensors
@@ -34,7 +35,7 @@ def file(tmp_path_factory):
         ({"num_heads": None}, "does not tell its heads, got num_heads=None and num_head_channels=None: say one"),
         ({"num_head_channels": 8}, "got num_heads=1 and num_head_channels=8: say one of them"),
         ({"num_heads": 5}, "num_heads=5 must divide"),
-        ({"num_heads": 0}, "num_heads=0 must divide"),
+        ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
         ({"num_heads": None, "num_head_channels": 24}, "must divide"),
         ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean 'cosine'"),
         ({"num_steps": 4000}, "a model of 4000 steps is told step i as i or as i x 1000/4000: say rescale_timesteps"),
@@ -79,11 +80,11 @@ CHANGES = {
     "nothing": (lambda w: {}, "lacks tensor 'time_embed.0.weight', which every U-Net .* has: name the file"),
     "another project": (
         lambda w: {"time_embedding.linear_1.weight": w["time_embed.0.weight"]},
-        r"lacks tensor 'time_embed.0.weight', .* has \(the nearest is 'time_embedding.linear_1.weight'\)",
+        r"lacks tensor 'time_embed.0.weight', .* has \(nearest to it: 'time_embedding.linear_1.weight'\)",
     ),
     "wrapped": (
         lambda w: {f"module.{name}": weight for name, weight in w.items()},
-        r"lacks tensor 'time_embed.0.weight', .* \(the nearest is 'module.time_embed.0.weight'\)",
+        r"lacks tensor 'time_embed.0.weight', .* \(nearest to it: 'module.time_embed.0.weight'\)",
     ),
     "a classifier": (
         without("output_blocks"),
@@ -91,25 +92,28 @@ CHANGES = {
     ),
     "a tensor less": (
         without("middle_block.1.qkv.bias"),
-        r"lacks tensor 'middle_block.1.qkv.bias', which a U-Net of 32 x \(1, 1, 2\) channels .* has: 1 of",
+        r"lacks 1 of 148 tensors, first 'middle_block.1.qkv.bias': the file is incomplete",
     ),
     "a misspelt one": (
         renamed("middle_block.1.qkv.bias", "middle_block.1.qkb.bias"),
-        r"lacks tensor 'middle_block.1.qkv.bias' \(the nearest is 'middle_block.1.qkb.bias'\)",
+        r"first 'middle_block.1.qkv.bias' \(nearest to it: 'middle_block.1.qkb.bias'\)",
     ),
-    "a block less": (without("output_blocks.5"), r"lacks tensor 'output_blocks\.5\.0\.\S+', .* has: 12 of 148"),
+    "a block less": (without("output_blocks.5"), r"lacks 12 of 148 tensors, first 'output_blocks\.5\.0\.\S+'"),
     "a stem less": (without("input_blocks.0"), "lacks tensor 'input_blocks.0.0.weight'"),
     "a level less": (without("input_blocks.3"), "lacks tensor 'input_blocks.3.0.out_layers.3.weight'"),
     "one too many": (
         lambda w: {**w, "out.3.weight": w["out.2.weight"]},
-        r"has tensor 'out.3.weight' \(the nearest is 'out.2.weight'\), for which .* 1 are left over",
+        r"has 1 tensors too many, first 'out.3.weight' \(nearest to it: 'out.2.weight'\)",
     ),
     "an optimizer beside it": (
         lambda w: {**w, "exp_avg": w["out.2.weight"]},
-        "has tensor 'exp_avg', for which .* has no place",
+        "has 1 tensors too many, first 'exp_avg'",
     ),
-    "another shape": (reshaped(SKIP, (64, 129, 1, 1)), rf"'{SKIP}' has shape \(64, 129, 1, 1\) where .* \(64, 128\)"),
-    "too many axes": (reshaped(SKIP, (64, 128, 3, 3)), rf"'{SKIP}' has shape \(64, 128, 3, 3\) where"),
+    "another shape": (
+        reshaped(SKIP, (64, 129, 1, 1)),
+        rf"'{SKIP}' has shape \(64, 129, 1, 1\) and this model needs \(64, 128\)",
+    ),
+    "too many axes": (reshaped(SKIP, (64, 128, 3, 3)), rf"'{SKIP}' has shape \(64, 128, 3, 3\) and"),
     "an axis less": (reshaped("time_embed.0.weight", (128,)), r"has shape \(128,\) where 2 axes belong"),
     "an empty one": (reshaped("time_embed.0.weight", (128, 0)), r"has shape \(128, 0\) where 2 axes belong"),
     "super-resolution": (
@@ -122,11 +126,11 @@ CHANGES = {
     ),
     "a narrow stem": (
         reshaped("input_blocks.0.0.weight", (16, 3, 3, 3)),
-        "a stem of 16 channels and a width of 32: only equal",
+        r"groups=32 must divide every width \[16, 32, 64\]",
     ),
     "a fraction of the width": (
         reshaped("input_blocks.3.0.out_layers.3.weight", (48, 48, 3, 3)),
-        r"levels of \[32, 48, 64\] channels, not multiples of the first's 32",
+        r"groups=32 must divide every width \[32, 48, 64\]",
     ),
     "not a number": (
         lambda w: {**w, "out.2.bias": np.full(3, np.nan, np.float32)},
@@ -134,7 +138,7 @@ CHANGES = {
     ),
     "blocks without end": (
         lambda w: {**w, "output_blocks.99999999999.0.in_layers.0.weight": np.zeros(1, np.float32)},
-        "has tensor 'output_blocks.99999999999.0.in_layers.0.weight'",
+        "has 1 tensors too many, first 'output_blocks.99999999999.0.in_layers.0.weight'",
     ),
 }
 
@@ -172,5 +176,5 @@ def test_structure_needs_names_and_shapes_alone(tmp_path, name):
 
 
 def test_nearest_is_silent_where_nothing_is_near():
-    assert nearest("out.2.weight", ["out.2.bias"]) == " (the nearest is 'out.2.bias')"
+    assert nearest("out.2.weight", ["out.2.bias"]) == " (nearest to it: 'out.2.bias')"
     assert nearest("out.2.weight", ["xyz"]) == nearest("out.2.weight", []) == ""

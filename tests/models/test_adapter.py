@@ -118,8 +118,12 @@ def test_config_makes_the_model_again_through_json(options):
         ((16, 16), {}, r"\(height, width, channels\), got \(16, 16\)"),
         ((28, 28, 1), {"mults": (1, 2, 2, 2)}, "images of 28x28 do not divide into cells of 8"),
         ((16, 18, 1), {"patch": 2}, "images of 16x18 do not divide into cells of 4"),
-        ((16, 16, 1), {"channels": 12, "head_channels": 8}, r"head_channels=8 must divide every width \[12, 24\]"),
-        ((16, 16, 1), {"head_channels": 0}, "head_channels=0 must divide"),
+        (
+            (16, 16, 1),
+            {"channels": 12, "attention": (16,), "head_channels": 8},
+            r"head_channels=8 must divide.* \[12, 24\]",
+        ),
+        ((16, 16, 1), {"head_channels": 0}, "head_channels must be at least 1, got 0"),
         ((16, 16, 1), {"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ((16, 16, 1), {"num_classes": 0}, "num_classes must be at least 1, or None"),
     ],
@@ -127,6 +131,10 @@ def test_config_makes_the_model_again_through_json(options):
 def test_bad_architectures_are_refused(shape, options, says):
     with pytest.raises(InputError, match=says):
         unet(shape, **options)
+
+
+def test_heads_need_to_divide_only_the_widths_that_attend():
+    assert unet((16, 16, 1), channels=12, head_channels=8).config["head_channels"] == 8
 
 
 def test_an_unknown_model_is_refused_by_the_nearest_name():

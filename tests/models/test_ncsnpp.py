@@ -120,7 +120,7 @@ def test_config_makes_the_model_again_through_json(options):
         ({"head_channels": 96}, r"head_channels=96 must divide every width \[256\]"),
         ({"embedding": "fourir"}, "unknown embedding 'fourir': did you mean 'fourier'"),
         ({"num_classes": 0}, "num_classes must be at least 1"),
-        ({"middle_scale": 0.0}, "middle_scale positive, got .*middle_scale=0.0"),
+        ({"middle_scale": 0.0}, r"middle_scale must be positive, got 0\.0"),
     ],
 )
 def test_bad_architectures_are_refused(options, says):

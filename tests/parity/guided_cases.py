@@ -65,6 +65,7 @@ CASES = {
         },
         {"num_head_channels": 8, "new_attention_order": True},
     ),
+    "narrow": Case({"width": 64, "channel_mult": (0.5, 1), "num_heads": 1, "learn_sigma": True}, {"num_heads": 1}),
     "deep": Case(
         {"channel_mult": (1, 2), "num_res_blocks": 2, "attention": (1,), "num_heads": 2, "resblock_updown": True},
         {"num_heads": 2, "predict_xstart": True},

@@ -95,7 +95,7 @@ class UNet(nn.Module):
         channels: int = 3,
         *,
         width: int = 32,
-        channel_mult: tuple[int, ...] = (1,),
+        channel_mult: tuple[float, ...] = (1,),
         num_res_blocks: int = 1,
         attention: tuple[int, ...] = (),
         num_heads: int | None = None,
@@ -118,23 +118,24 @@ class UNet(nn.Module):
         self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
         if num_classes is not None:
             self.label_emb = nn.Embedding(num_classes, emb)
-        self.input_blocks = nn.ModuleList([Block(nn.Conv2d(channels, width, 3, padding=1))])
-        now, side, skips = width, 1, [width]
-        for level, mult in enumerate(channel_mult):
+        widths = [int(mult * width) for mult in channel_mult]
+        self.input_blocks = nn.ModuleList([Block(nn.Conv2d(channels, widths[0], 3, padding=1))])
+        now, side, skips = widths[0], 1, [widths[0]]
+        for level, wide in enumerate(widths):
             for _ in range(num_res_blocks):
-                layers, now = [res(now, mult * width)], mult * width
+                layers, now = [res(now, wide)], wide
                 self.input_blocks.append(Block(*layers, *([attend(now)] if side in attention else [])))
                 skips.append(now)
-            if level < len(channel_mult) - 1:
+            if level < len(widths) - 1:
                 down = res(now, now, nn.AvgPool2d(2)) if resblock_updown else Down(now)
                 self.input_blocks.append(Block(down))
                 skips.append(now)
                 side *= 2
         self.middle_block = Block(res(now, now), attend(now), res(now, now))
         self.output_blocks = nn.ModuleList()
-        for level, mult in reversed(list(enumerate(channel_mult))):
+        for level, wide in reversed(list(enumerate(widths))):
             for i in range(num_res_blocks + 1):
-                layers, now = [res(now + skips.pop(), mult * width)], mult * width
+                layers, now = [res(now + skips.pop(), wide)], wide
                 layers += [attend(now)] if side in attention else []
                 if level and i == num_res_blocks:
                     layers.append(res(now, now, nn.Upsample(scale_factor=2)) if resblock_updown else Up(now))

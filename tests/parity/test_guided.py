@@ -65,7 +65,8 @@ def test_the_file_tells_the_structure(files, name):
     network, flags = CASES[name].network, CASES[name].flags
     imported = imported_case(name, files[name])
     config, levels = imported.model.config, range(len(network["channel_mult"]))
-    assert config["channels"] == 32
+    assert config["channels"] == network.get("width", 32)
+    assert config["stem"] == {"narrow": 32}.get(name)
     assert config["mults"] == network["channel_mult"]
     assert config["num_blocks"] == network.get("num_res_blocks", 1)
     assert config["attention"] == tuple(SIDE // 2**i for i in levels if 2**i in network.get("attention", ()))

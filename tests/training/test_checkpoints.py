@@ -43,18 +43,20 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_any_damaged_file_is_one_clear_error(copy, damage, capfd):
+def test_any_damaged_file_is_one_clear_error(copy, unbroken, damage, capfd):
+    checkpoints = Checkpoints(copy)
     files = sorted(path for path in newest(copy).rglob("*") if path.is_file() and path.name != "checksums.json")
     assert len(files) > 5
     for path in files:
         whole = path.read_bytes()
         DAMAGE[damage](path)
         with pytest.raises(InputError, match=rf"{NEWEST} is damaged \(.*{path.name} .*remove that folder and resume"):
-            load_run(copy)
+            checkpoints.restore(unbroken.state)
         path.write_bytes(whole)
     # Nor does anything else reach the user: Orbax's threads would print a traceback for every array.
     assert "Traceback" not in "".join(capfd.readouterr())
-    load_run(copy)
+    checkpoints.restore(unbroken.state)
+    checkpoints.close()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied"])
