@@ -140,6 +140,16 @@ def test_corrections_are_those_of_a_numpy_loop(name):
         assert abs(one.mean() - other.mean()) < 4 * np.sqrt((one.var() + other.var()) / 2000)
 
 
+def test_a_score_of_zero_corrects_nothing():
+    process = PROCESSES["vp"]
+    silent = lambda xt, t: Prediction(jnp.zeros_like(xt), xt / process.alpha(t), None)  # noqa: E731
+    times = grid(process, 4)
+    plain, with_corrections = (
+        predictor_corrector(KEYS[0], process, silent, SHAPE, times, num_corrector=num) for num in (0, 2)
+    )
+    np.testing.assert_array_equal(with_corrections, plain)
+
+
 def test_corrections_bring_a_coarse_grid_nearer_the_data():
     shape, times = (4, 4, 2), grid(PROCESSES["ncsn-50"], 6)
     off = [

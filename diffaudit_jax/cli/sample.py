@@ -2,18 +2,18 @@
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
 
-from diffaudit_jax import training
 from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.models import FAMILIES, guided
 from diffaudit_jax.report.grid import grid_png
 from diffaudit_jax.sampler.catalogue import SAMPLERS
@@ -23,19 +23,20 @@ from diffaudit_jax.types import InputError, known, write_atomic
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw images from a trained model: samples.npz (images, and labels if any) and grid.png.
+    """Draw images from a model: samples.npz (images, and labels if any) and grid.png.
 
     Sampling that was stopped goes on when the same command is given again.
     """
 
     run: tyro.conf.Positional[Path]
-    """Run directory of `diffaudit train`."""
+    """Run directory of `diffaudit train`, or a checkpoint: a diffusers folder, a .pt or .safetensors."""
     out: Path
     """Directory for the samples; made if it does not exist."""
     num: int = 64
     """Images to draw."""
     sampler: str | None = None
-    """One of ddim, ancestral, langevin, euler-maruyama, predictor-corrector, heun; the model family's own if not given.
+    """One of ddim, ancestral, langevin, euler-maruyama, predictor-corrector, heun; the model family's own if not given,
+    ddim of checkpoints from elsewhere.
     """
     steps: int | None = None
     """Steps of the sampler; if not given 50 of ddim, 18 of heun, 1000 or more of langevin (over all its noise levels),
@@ -50,11 +51,13 @@ class Sample:
     """Local devices to use; all if not given."""
     seed: int = 0
     """Seed of the samples."""
+    weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
+    """What a file of weights alone cannot tell."""
 
 
 def run_sample(options: Sample) -> Path:
     """Runs the command; returns the path of the picture."""
-    target = _target(training.load_run(options.run), options)
+    target = _target(load_subject(options.run, options.weights), options)
     labels = _labels(options, target.num_classes)
     key = jax.random.fold_in(jax.random.key(options.seed), 4)
     with stage("sampling") as show:
@@ -79,27 +82,28 @@ def run_sample(options: Sample) -> Path:
     return picture
 
 
-def _target(run: training.Run, options: Sample) -> Target:
-    own = FAMILIES[run.config["family"]].sampler if run.config.get("family") in FAMILIES else "ddim"
+def _target(subject: Subject, options: Sample) -> Target:
+    target, family = subject.target, subject.record.get("family")
+    process, network = target.process, target.network
+    if process is None or network is None:
+        raise InputError(f"{options.run} holds samples only: give the model they are of.")
+    own = FAMILIES[family].sampler if family in FAMILIES else "ddim"
     sampler = known("sampler", options.sampler or own, SAMPLERS)
-    target, network = run.target, run.target.network
-    assert network is not None
     if options.guidance != 1:
-        if run.model.num_classes is None or not run.model.null_class:
+        if target.num_classes is None or not network.config["model"].get("null_class"):
             raise InputError(f"--guidance needs a model of classes and of none, got {options.guidance} without.")
-        network = guided(network, options.guidance, run.model.num_classes)
-    most = run.process.steps
+        network = guided(network, options.guidance, target.num_classes)
     # NCSN takes 100 updates at each of 10 levels, NCSNv2 5 at each of hundreds.
-    steps = {"ddim": min(50, most), "heun": 18, "langevin": max(1000, 5 * most)}.get(sampler, most)
+    usual = {"ddim": min(50, process.steps), "heun": 18, "langevin": max(1000, 5 * process.steps)}
     return diffusion_target(
         target.params,
         network,
-        run.process,
+        process,
         target.shape,
         num_classes=target.num_classes,
         variance=target.variance,
         sampler=sampler,
-        sample_steps=steps if options.steps is None else options.steps,
+        sample_steps=usual.get(sampler, process.steps) if options.steps is None else options.steps,
     )
 
 

@@ -73,14 +73,14 @@ FAMILIES: Mapping[str, Family] = {
     "ncsn": Family(
         "https://arxiv.org/abs/1907.05600",
         {"name": "ncsn", "num_steps": 10, "sigma_min": 0.02, "sigma_max": 2.0},
-        {"name": "ncsn", "channels": 32, "patch": 2, "num_levels": 10},
+        {"name": "ncsn", "channels": 16, "patch": 2, "num_levels": 10},
         {"name": "ncsn", "channels": 128, "num_levels": 10},
         "langevin",
     ),
     "ncsnv2": Family(
         "https://arxiv.org/abs/2006.09011",
         {"name": "ncsn", "num_steps": 232, "sigma_min": 0.02, "sigma_max": 100.0},
-        {"name": "ncsn", "channels": 32, "patch": 2},
+        {"name": "ncsn", "channels": 16, "patch": 2},
         {"name": "ncsn", "channels": 128},
         "langevin",
     ),

@@ -105,7 +105,8 @@ def predictor_corrector(
 
         def correct(xt: Example, key: Key) -> tuple[Example, None]:
             score, z = -denoise(xt, t).eps / sigma, jax.random.normal(key, shape)
-            ratio = jnp.linalg.norm(z.ravel()) / jnp.linalg.norm(score.ravel())
+            size = jnp.linalg.norm(score.ravel())
+            ratio = jnp.where(size > 0, jnp.linalg.norm(z.ravel()) / size, 0.0)  # a score of 0 corrects nothing
             return langevin_update(xt, score, z, 2 * (a * snr * ratio) ** 2), None
 
         if num_corrector:  # a scan of length 0 is refused where jit is off, as for models that run on the host

@@ -48,6 +48,13 @@ def test_a_checkpoint_is_audited_from_the_command_line(tmp_path, capsys):
     assert provenance["data"]["members"] == str(tmp_path / "in.npz")
 
 
+def test_a_checkpoint_is_sampled_from_the_command_line(tmp_path):
+    main(["sample", str(DIFFUSERS), "--num", "3", "--steps", "2", "--out", str(tmp_path)])
+    with np.load(tmp_path / "samples.npz") as arrays:
+        assert arrays["images"].shape == (3, SIDE, SIDE, 3)
+        assert len(np.unique(arrays["images"])) > 1
+
+
 def test_a_folder_of_images_is_a_black_box(tmp_path, capsys):
     for i, image in enumerate(images(3, shape=(8, 8, 1))):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
