@@ -83,7 +83,7 @@ def run_sample(options: Sample) -> Path:
 
 
 def _target(subject: Subject, options: Sample) -> Target:
-    target, family = subject.target, subject.record.get("family")
+    target, family = subject.target, str(subject.record.get("family"))
     process, network = target.process, target.network
     if process is None or network is None:
         raise InputError(f"{options.run} holds samples only: give the model they are of.")
