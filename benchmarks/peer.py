@@ -44,7 +44,9 @@ class Peer:
 def build(width: int) -> Peer:
     """Makes a random network, none of whose layers is zero, and imports it."""
     torch.manual_seed(0)
-    module = diffusers.UNet2DModel(block_out_channels=(width, 2 * width), norm_num_groups=width // 4, **CONFIG)
+    widths, groups = (width, 2 * width), width // 4
+    network: Any = diffusers.UNet2DModel
+    module = network(block_out_channels=widths, norm_num_groups=groups, **CONFIG)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

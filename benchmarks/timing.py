@@ -60,6 +60,7 @@ def hardware() -> dict[str, Any]:
         "devices": jax.device_count(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "huge_pages": _huge_pages(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "diffaudit_jax": __version__,
@@ -82,6 +83,13 @@ def _cpu() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
+
+
+def _huge_pages() -> str:
+    """What large blocks of memory are made of, which decides how long their pages take to come: see the README."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    chosen = setting.read_text().partition("[")[2].partition("]")[0] if setting.exists() else "unknown"
+    return f"{chosen}, GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', '')}"
 
 
 def _commit() -> str:
