@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
 from diffaudit_jax.process import Process, Variance
 from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler
@@ -51,6 +52,13 @@ class BlackBox:
 
 
 @dataclass(frozen=True)
+class Variation:
+    """An image-to-image service: ``vary(key, x, t, cond)`` noises x to time t and denoises it again."""
+
+    vary: Callable[[Key, Example, Time, Any], Example]
+
+
+@dataclass(frozen=True)
 class GrayBox:
     """Intermediate outputs: ``denoise(key, xt, t, cond)`` returns the x0 estimate, without gradients."""
 
@@ -85,6 +93,32 @@ def gray_box(target: Target) -> GrayBox:
         return jax.lax.stop_gradient(network.apply(target.params, xt, t, cond).x0)
 
     return GrayBox(process, denoise)
+
+
+def noise_of(access: GrayBox, key: Key, xt: Example, t: Time, cond: Any = None) -> Example:
+    """Returns the noise that an API's clean estimate implies: eps = (x_t - alpha x0_hat)/sigma. One network call."""
+    x0_hat = access.denoise(key, xt, t, cond)
+    return (xt - access.process.alpha(t) * x0_hat) / access.process.sigma(t)
+
+
+def asked_once(access: GrayBox) -> GrayBox:
+    """The same API, which answers a question that it was asked before from memory, at no call.
+
+    Questions are the same if they are about the very same arrays at the same time, and the time is a NumPy float, known
+    while the program is traced. Ask them outside loops: what a loop remembers means nothing outside.
+    """
+    answers: dict[tuple[int, float, int], tuple[Any, ...]] = {}
+
+    def denoise(key: Key, xt: Example, t: Time, cond: Any = None) -> Example:
+        if not isinstance(t, np.floating):
+            return access.denoise(key, xt, t, cond)
+        question = id(xt), float(t), id(cond)
+        if question not in answers:
+            # With the arrays themselves, so that no other array comes to have their identity.
+            answers[question] = access.denoise(key, xt, t, cond), xt, cond
+        return answers[question][0]
+
+    return GrayBox(access.process, denoise)
 
 
 def white_box(target: Target) -> WhiteBox:

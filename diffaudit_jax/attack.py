@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from diffaudit_jax.access import Target
+from diffaudit_jax.access import GrayBox, Target, asked_once
 from diffaudit_jax.stream import Features
 from diffaudit_jax.types import Key, Query
 
 Access = TypeVar("Access")
 Score = Callable[[Features], Float[np.ndarray, " n"]]
+AccessName = Literal["white", "gray", "variation", "black"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,16 @@ class Spec:
       calls: Network calls per query, exactly.
       config: Settings of `observe`; a change makes stored observations another attack's.
       scoring: Settings of `score`; free to change on stored observations.
+      clean: Times at which a gray-box attack shows the query itself as x_t; `together` asks each of them once.
     """
 
     name: str
-    access: Literal["white", "gray", "black"]
+    access: AccessName
     paper: str
     calls: int
     config: Mapping[str, Any]
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    clean: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,32 +72,39 @@ def with_score(attack: Attack[Access], score: Score, **scoring: Any) -> Attack[A
     return replace(attack, score=score, spec=replace(attack.spec, scoring=scoring))
 
 
-def concatenate(first: Attack[Access], second: Attack[Access], score: Score) -> Attack[Access]:
-    """Two attacks of the same access as one pass; features become the pair of both, calls add up.
+def together(attacks: Mapping[str, Attack[Access]]) -> Attack[Access]:
+    """Several attacks of one access as one pass, in which what several of them ask is asked once.
+
+    Each sees what it would see alone: all have the query's own key. Features and evidence are dicts by name.
 
     Args:
-      first: One attack.
-      second: Another, with the same grant.
-      score: Scores the pair ``(features of first, features of second)``.
+      attacks: Name -> attack, all of the same access.
+
+    Returns:
+      An attack whose features are ``name -> features``; its scores are those of the first. Costs the calls of all, less
+      those about the query itself (`Spec.clean`) that are the same.
 
     Raises:
-      ValueError: if the two need different access.
+      ValueError: if there are none, or they need different access.
     """
-    if first.spec.access != second.spec.access:
-        raise ValueError(f"cannot join a {first.spec.access}-box and a {second.spec.access}-box attack in one pass.")
+    specs = {name: attack.spec for name, attack in attacks.items()}
+    if len({spec.access for spec in specs.values()}) != 1:
+        needed = {name: f"{spec.access}-box" for name, spec in specs.items()}
+        raise ValueError(f"attacks of one pass need one and the same access, got {needed}.")
+    first_name, first = next(iter(attacks.items()))
 
     def observe(access: Access, evidence: Any, key: Key, query: Query) -> Features:
-        keys = jax.random.split(key, 2)
-        return (
-            first.observe(access, evidence[0], keys[0], query),
-            second.observe(access, evidence[1], keys[1], query),
-        )
+        shared: Any = asked_once(access) if isinstance(access, GrayBox) else access
+        return {name: attack.observe(shared, evidence[name], key, query) for name, attack in attacks.items()}
 
+    clean = [np.float32(t) for spec in specs.values() for t in spec.clean]
     spec = Spec(
-        name=f"{first.spec.name}+{second.spec.name}",
+        name="+".join(spec.name for spec in specs.values()),
         access=first.spec.access,
         paper=first.spec.paper,
-        calls=first.spec.calls + second.spec.calls,
-        config={"first": dict(first.spec.config), "second": dict(second.spec.config)},
+        calls=sum(spec.calls for spec in specs.values()) - len(clean) + len(set(clean)),
+        config={name: {"attack": spec.name, **spec.config} for name, spec in specs.items()},
+        clean=tuple(float(t) for t in sorted(set(clean))),
     )
-    return Attack(spec, first.grant, (first.evidence, second.evidence), observe, score)
+    evidence = {name: attack.evidence for name, attack in attacks.items()}
+    return Attack(spec, first.grant, evidence, observe, lambda features: first.score(features[first_name]))

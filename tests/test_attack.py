@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffaudit_jax.attack import concatenate, with_score
-from diffaudit_jax.attacks import loss_trajectory
+from diffaudit_jax.access import asked_once, gray_box, noise_of
+from diffaudit_jax.attack import Attack, Spec, together, with_score
+from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks.noise import api_keys
 from diffaudit_jax.auditing import audit
 from diffaudit_jax.losses import Losses
 from diffaudit_jax.types import Query, to_signed
@@ -19,6 +21,7 @@ from tests.oracles import (
     ATTACKS,
     EPS32,
     PROCESSES,
+    SHAPE,
     auc,
     conv,
     counted,
@@ -120,32 +123,62 @@ def test_with_score_changes_only_the_conclusion():
     assert (attack.score(features) < 0).all()
 
 
-def test_concatenate_sees_what_both_see_each_with_its_own_key():
-    first, second = (loss_trajectory([0.2], common_noise=common, num_noises=2) for common in (False, True))
-    both = concatenate(concatenate(first, first, first.score), second, lambda pair: second.score(pair[1]))
-    assert both.spec.calls == 6
-    assert both.spec.config["second"] == second.spec.config
+def clean(times):
+    """A gray-box attack that asks about the query itself, and then about what the first answer says."""
+
+    def observe(access, evidence, key, query):
+        keys = [api_keys(key, t)[0] for t in times]
+        answers = [
+            noise_of(access, key, query.x, t, query.cond) + jax.random.normal(key)
+            for key, t in zip(keys, times, strict=True)
+        ]
+        last = access.denoise(api_keys(key, times[0], 2)[1], answers[0], times[0], query.cond)
+        return jnp.stack([*answers, last])
+
+    times = [np.float32(t) for t in times]
+    spec = Spec("clean", "gray", "https://example.org", len(times) + 1, {}, clean=tuple(float(t) for t in times))
+    return Attack(spec, gray_box, (), observe, lambda features: features.sum((1, 2, 3, 4)))
+
+
+def test_together_sees_what_each_sees_alone_and_asks_once_what_several_ask():
+    attacks = {
+        "first": clean([0.1, 0.2]),
+        "second": clean([0.2, 0.3, 0.1]),
+        "third": x0_trajectory([0.1, 0.2], common_noise=False),
+    }
+    both = together(attacks)
+    assert both.spec.calls == 3 + 4 + 2 - 2
     assert json.loads(json.dumps(both.spec.config)) == both.spec.config
-    access = both.grant(gaussian(PROCESS))
+    query = jax.tree.map(lambda leaf: leaf[0], signed_queries(pool(1)))
+    for target in (conv(PROCESS), gaussian(PROCESS)):
+        target, calls = counted(target)
+        access = both.grant(target)
+        got = jax.jit(lambda query, access=access: both.observe(access, both.evidence, KEY, query))(query)
+        jax.effects_barrier()
+        assert len(calls) == both.spec.calls
+        for name, attack in attacks.items():
+            alone = jax.jit(lambda query, a=attack, access=access: a.observe(access, a.evidence, KEY, query))(query)
+            close(got[name], alone)
+    seen = audit(both, gaussian(PROCESS), pool(3), key=KEY)
+    np.testing.assert_array_equal(seen.scores, attacks["first"].score(seen.features["first"]))
 
-    @jax.jit
-    def observe(query):
-        keys = jax.random.split(jax.random.split(KEY)[0])
-        return both.observe(access, both.evidence, KEY, query), (
-            tuple(first.observe(access, first.evidence, key, query) for key in keys),
-            second.observe(access, second.evidence, KEY, query),
-        )
 
-    got, want = observe(jax.tree.map(lambda leaf: leaf[0], signed_queries(pool(1))))
-    close(got, want)
-    assert (got[0][0].eps != got[0][1].eps).all()
-    assert both.score(jax.tree.map(lambda leaf: leaf[None], got)) == second.score(
-        jax.tree.map(lambda leaf: leaf[None], want[1])
-    )
+def test_what_is_asked_once_is_the_same_array_at_the_same_known_time():
+    target, calls = counted(gaussian(PROCESS))
+    access, x = asked_once(gray_box(target)), jnp.ones(SHAPE)
+    for xt, t in [(x, np.float32(0.2)), (x, np.float32(0.2)), (x + 0, np.float32(0.2)), (x, np.float32(0.3))]:
+        access.denoise(KEY, xt, t)
+    access.denoise(KEY, x, np.float32(0.2), jnp.asarray(1))
+    assert len(calls) == 4
+    jax.jit(lambda t: (access.denoise(KEY, x, t), access.denoise(KEY, x, t)))(0.2)
+    jax.effects_barrier()
+    assert len(calls) == 6
 
 
 def test_attacks_of_different_access_do_not_join():
     white = loss_trajectory([0.2])
     gray = replace(white, spec=replace(white.spec, access="gray"))
-    with pytest.raises(ValueError, match="cannot join a white-box and a gray-box attack"):
-        concatenate(white, gray, white.score)
+    with pytest.raises(ValueError, match=r"one and the same access, got {'a': 'white-box', 'b': 'gray-box'}"):
+        together({"a": white, "b": gray})
+    with pytest.raises(ValueError, match="one and the same access"):
+        together({})

@@ -12,8 +12,8 @@ from scipy.stats import f as f_distribution
 
 from diffaudit_jax.access import GrayBox
 from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks.noise import keys_at, noise_at
 from diffaudit_jax.attacks.statistics import LOSSES, STATISTICS, Errors, score
-from diffaudit_jax.attacks.trajectory import keys_at, noise_at
 from diffaudit_jax.auditing import audit
 from diffaudit_jax.losses import Losses
 from diffaudit_jax.types import InputError, Query, to_signed

@@ -14,10 +14,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from diffaudit_jax.access import GrayBox, WhiteBox, gray_box, white_box
 from diffaudit_jax.attack import Attack, Spec
+from diffaudit_jax.attacks.noise import api_keys, noise_at
 from diffaudit_jax.attacks.statistics import LOSSES as LOSSES
 from diffaudit_jax.attacks.statistics import STATISTICS as STATISTICS
 from diffaudit_jax.attacks.statistics import By, Errors, Loss, Statistic, checked_grid
@@ -132,11 +133,9 @@ def x0_trajectory(
 
     def observe(access: GrayBox, evidence: Key, key: Key, query: Query) -> Errors:
         noise_key = evidence if common_noise else key
-        # No time has the bits of 0, so the API's own randomness meets none of the noise.
-        api_key = jax.random.fold_in(key, 0)
 
         def draws(t: Time) -> tuple[Example, Key]:
-            return noise_at(noise_key, t, num_noises, query.x.shape), keys_at(api_key, t, num_noises)
+            return noise_at(noise_key, t, num_noises, query.x.shape), api_keys(key, t, num_noises)
 
         def one(t: Time, draw: tuple[Example, Key]) -> Errors:
             eps, key = draw
@@ -149,17 +148,6 @@ def x0_trajectory(
     spec = _spec("x0_trajectory", "gray", grid, num_noises, common_noise, {"clip": clip}, scoring)
     evidence = jax.random.key(0) if noise_key is None else noise_key
     return Attack(spec, gray_box, evidence, observe, score(grid, loss="x0", **scoring))
-
-
-def noise_at(key: Key, t: Time, num_noises: int, shape: tuple[int, ...]) -> Float[Array, "n *shape"]:
-    """Draws the noise for time t. It depends on (key, t) alone, so grids that share a time share its noise."""
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys_at(key, t, num_noises))
-
-
-def keys_at(key: Key, t: Time, num: int) -> Key:
-    """Returns `num` keys for time t."""
-    key = jax.random.fold_in(key, jax.lax.bitcast_convert_type(t, jnp.uint32))
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num))
 
 
 def _over(grid: Float[np.ndarray, " times"], draws: Callable[[Time], Any], one: Callable[[Time, Any], Any]) -> Any:
