@@ -27,6 +27,7 @@ from benchmarks.families import TIERS, Tier, measured
 from benchmarks.model_table import write_tables
 from diffaudit_jax import data, metrics, models
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.report.grid import grid_png
 from diffaudit_jax.training.checkpoints import differences
 from diffaudit_jax.training.classifier import Classifier, fit_classifier
@@ -61,6 +62,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after every family."""
+    keep_freed_memory()
     tier = checked(options)
     write_tables(options.out)
     if options.tier == "gpu" and jax.default_backend() == "cpu":

@@ -22,6 +22,7 @@ from benchmarks import naive, timing
 from benchmarks.race import race
 from diffaudit_jax import attacks, models, process
 from diffaudit_jax.access import diffusion_target
+from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.models import layers
 from diffaudit_jax.stream import Stream
 from diffaudit_jax.training.state import Data, Recipe, example_loss, init_state, make_step
@@ -55,6 +56,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures, prints and saves."""
+    keep_freed_memory()  # for both sides of a race
     if options.peer is not None:
         settings = {
             name: value for name, value in vars(options).items() if name not in ("peer", "layers_only", "images")

@@ -20,6 +20,7 @@ from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
 from diffaudit_jax.cli.train import Train, train
+from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.report import Report
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.types import InputError, known
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: Words of the command line; default those of the process.
     """
+    if arguments is None:  # the process is this command's own
+        keep_freed_memory()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every save, and every error that it raises
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)  # notes are for the user, whatever filters there are
