@@ -8,7 +8,7 @@ Denoisers, with D = alpha^2 var + sigma^2:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from diffaudit_jax.access import BlackBox, GrayBox, Target, WhiteBox, diffusion_target
 from diffaudit_jax.attack import Attack
-from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks import loss_trajectory, step_error, x0_trajectory
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 
@@ -60,6 +60,7 @@ ATTACKS: Mapping[str, Callable[[Process], Attack]] = {
         [0.1, 0.2], loss="x0", statistic="median", common_noise=False, clip=False
     ),
     "api-x0": lambda process: x0_trajectory([0.1, 0.3, 0.8], statistic="sum", truncate=0.4, num_noises=2),
+    "secmi": lambda process: step_error(process.times(5)[:3]),
 }
 ACCESS = {"white": WhiteBox, "gray": GrayBox, "black": BlackBox}
 
@@ -154,3 +155,34 @@ def counted(target: Target) -> tuple[Target, list[int]]:
 
     network = Network(inner.init, apply)
     return diffusion_target(target.params, network, target.process, target.shape, sample_steps=4), calls
+
+
+def seen_in_float64(attack: Attack, target: Target, x: np.ndarray, key: jax.Array) -> Any:
+    """Features of one query, all but the schedule's tables in float64: no rounding hides a step that is one off."""
+    with jax.enable_x64(True):
+        access = attack.grant(replace(target, params=_in_float64(target.params)))
+        observe = jax.jit(lambda key, query: attack.observe(access, attack.evidence, key, query))
+        return jax.tree.map(np.asarray, observe(key, Query(jnp.asarray(x, jnp.float64), None, jnp.asarray(0))))
+
+
+def published(target: Target, num_steps: int) -> tuple[Callable[[np.ndarray, int], np.ndarray], np.ndarray, np.ndarray]:
+    """A model as published code has it: eps(x, i) at the 0-based step i, alpha [T] and sigma [T]; all in float64.
+
+    Alpha and sigma are those of the linear schedule, rounded to float32 as tables on a device are.
+    """
+    abar = np.cumprod(1 - linear_betas(num_steps))
+    alpha, sigma = np.float64(np.float32(np.sqrt(abar))), np.float64(np.float32(np.sqrt(1 - abar)))
+
+    def eps(x: np.ndarray, i: int) -> np.ndarray:
+        assert target.network is not None
+        with jax.enable_x64(True):
+            t = jnp.asarray((i + 1) / num_steps, jnp.float32)
+            pred = target.network.apply(_in_float64(target.params), jnp.asarray(x, jnp.float64), t)
+            x0_hat = np.asarray(pred.x0)
+        return (x - alpha[i] * x0_hat) / sigma[i]
+
+    return eps, alpha, sigma
+
+
+def _in_float64(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from diffaudit_jax.attack import Score
 from diffaudit_jax.losses import Losses
+from diffaudit_jax.process import Process
 from diffaudit_jax.types import InputError, Time, known
 
 Loss = Literal["eps", "x0", "vlb"]
@@ -90,3 +91,22 @@ def checked_grid(
     if num_noises < 1:
         raise InputError(f"at least 1 noise draw per time is needed, got {num_noises=}.")
     return grid
+
+
+def check_steps(process: Process, grid: Float[np.ndarray, " times"]) -> None:
+    """Refuses times that a discrete schedule takes for clean data, or for one another.
+
+    A coarse schedule rounds a small time to step 0, where sigma is 0 and no noise can be told.
+
+    Raises:
+      InputError: if a time falls on step 0, or two fall on the same step.
+    """
+    if process.num_steps is None:
+        return
+    steps = np.round(grid * np.float32(process.num_steps)).astype(int)
+    distinct = np.unique(steps)
+    if distinct[0] < 1 or len(distinct) < len(steps):
+        raise InputError(
+            f"{len(grid)} times from {grid.min():.4g} to {grid.max():.4g} fall on the steps {distinct.tolist()} of a "
+            f"schedule of {process.num_steps}, and each needs one of its own from 1 on: choose among process.times()."
+        )
