@@ -18,7 +18,7 @@ import numpy as np
 
 from diffaudit_jax.access import BlackBox, GrayBox, Target, WhiteBox, diffusion_target
 from diffaudit_jax.attack import Attack
-from diffaudit_jax.attacks import loss_trajectory, step_error, x0_trajectory
+from diffaudit_jax.attacks import loss_trajectory, proximal, step_error, x0_trajectory
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 
@@ -61,6 +61,8 @@ ATTACKS: Mapping[str, Callable[[Process], Attack]] = {
     ),
     "api-x0": lambda process: x0_trajectory([0.1, 0.3, 0.8], statistic="sum", truncate=0.4, num_noises=2),
     "secmi": lambda process: step_error(process.times(5)[:3]),
+    "pia": lambda process: proximal(process.times(5)[:2], first=1 / process.steps),
+    "pian": lambda process: proximal(process.times(5)[1:2], first=1 / process.steps, normalised=True),
 }
 ACCESS = {"white": WhiteBox, "gray": GrayBox, "black": BlackBox}
 
