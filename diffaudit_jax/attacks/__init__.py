@@ -1,6 +1,7 @@
 """Attacks: one module per family of published method, constructors named after the method."""
 
 from diffaudit_jax.attacks import trajectory as trajectory
+from diffaudit_jax.attacks.clean_query import clean_query as clean_query
 from diffaudit_jax.attacks.proximal import proximal as proximal
 from diffaudit_jax.attacks.step_error import step_error as step_error
 from diffaudit_jax.attacks.trajectory import loss_trajectory as loss_trajectory
