@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from diffaudit_jax.process import Process, Variance
 from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler
+from diffaudit_jax.sampler.discrete import ddim_step
 from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time, known
 
 
@@ -78,6 +81,42 @@ class WhiteBox:
 def black_box(target: Target) -> BlackBox:
     """Grants samples."""
     return BlackBox(lambda key, cond=None: target.sample(target.params, key, cond))
+
+
+def variation_box(num_steps: int = 10, *, clip: bool = True) -> Callable[[Target], Variation]:
+    """Grants an image-to-image service: it noises an example to t and takes it back to clean by deterministic DDIM.
+
+    Its time is a Python number, known while the program is traced, and its noise is drawn from the key of the question.
+    One variation costs `num_steps` network calls and lets no gradient through.
+
+    Args:
+      num_steps: DDIM steps from t to clean data, evenly spaced (over the steps of a discrete process).
+      clip: Whether x0 estimates are clipped to [-1, 1] at every step, as an image service does.
+
+    Raises:
+      InputError: if `num_steps` is not positive; when granted, if the target has no noising process; when asked, if t
+        is fewer than `num_steps` steps from clean data.
+    """
+    if num_steps < 1:
+        raise InputError(f"a variation takes at least 1 step, got {num_steps=}.")
+
+    def grant(target: Target) -> Variation:
+        process, network = _diffusion(target, "image-to-image")
+
+        def vary(key: Key, x: Example, t: Time, cond: Any = None) -> Example:
+            times = jnp.asarray(_descent(process, float(t), num_steps))
+
+            def step(xt: Example, pair: tuple[Time, Time]) -> tuple[Example, None]:
+                t, s = pair
+                pred = network.apply(target.params, xt, t, cond)
+                return ddim_step(process, pred, xt, t, s, jnp.zeros_like(xt), eta=0.0, clip=clip), None
+
+            xt = process.corrupt(x, times[0], jax.random.normal(key, x.shape))
+            return jax.lax.stop_gradient(jax.lax.scan(step, xt, (times[:-1], times[1:]))[0])
+
+        return Variation(vary)
+
+    return grant
 
 
 def gray_box(target: Target) -> GrayBox:
@@ -184,3 +223,17 @@ def _diffusion(target: Target, access: str) -> tuple[Process, Network]:
     if target.process is None or target.network is None:
         raise InputError(f"{access} access needs a diffusion model, and this target offers samples only.")
     return target.process, target.network
+
+
+def _descent(process: Process, t: float, num_steps: int) -> Float[np.ndarray, " times"]:
+    """Returns `num_steps` + 1 times from t down to 0, evenly spaced over the steps of a discrete process."""
+    share = np.arange(num_steps, -1, -1) / num_steps
+    if process.num_steps is None:
+        return (t * share).astype(np.float32)
+    step = round(t * process.num_steps)
+    if step < num_steps:
+        raise InputError(
+            f"t = {t:.4g} is step {step} of {process.num_steps}, and {num_steps} steps are to lead from there to clean "
+            f"data: ask for fewer, or for a larger t."
+        )
+    return (np.round(step * share) / process.num_steps).astype(np.float32)

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffaudit_jax.access import BlackBox, GrayBox, Target, WhiteBox, diffusion_target
+from diffaudit_jax.access import BlackBox, GrayBox, Target, Variation, WhiteBox, diffusion_target
 from diffaudit_jax.attack import Attack
 from diffaudit_jax.attacks import clean_query, loss_trajectory, proximal, step_error, x0_trajectory
 from diffaudit_jax.attacks import fluctuation, loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks import fluctuation, loss_trajectory, variation, x0_trajectory
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 
@@ -66,8 +67,9 @@ ATTACKS: Mapping[str, Callable[[Process], Attack]] = {
     "pian": lambda process: proximal(process.times(5)[1:2], first=1 / process.steps, normalised=True),
     "sima": lambda process: clean_query(process.times(5)[:2]),
     "fluctuation": lambda process: fluctuation([0.1, 0.3], strengths=[0.8, 0.5], num_noises=2),
+    "variation": lambda process: variation(0.3, num_variations=2, num_steps=2),
 }
-ACCESS = {"white": WhiteBox, "gray": GrayBox, "black": BlackBox}
+ACCESS = {"white": WhiteBox, "gray": GrayBox, "variation": Variation, "black": BlackBox}
 
 
 def gaussian(process: Process, mean: Any = 0.0, var: float = 1.0, shape: tuple[int, ...] = SHAPE) -> Target:
