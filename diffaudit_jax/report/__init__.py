@@ -6,3 +6,4 @@ from diffaudit_jax.report.page import redraw as redraw
 from diffaudit_jax.report.page import render as render
 from diffaudit_jax.report.report import Report as Report
 from diffaudit_jax.report.scores import read_scores as read_scores
+from diffaudit_jax.report.study import trajectory_study as trajectory_study

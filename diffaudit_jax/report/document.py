@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from diffaudit_jax.report.schema import DOCUMENT, faults
+from diffaudit_jax.report.schema import DOCUMENT, VERSION_1, faults
+from diffaudit_jax.report.significance import adjusted_tests
 from diffaudit_jax.types import InputError
 
 SCHEMA = "diffaudit.membership"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def to_json(document: dict[str, Any]) -> str:
@@ -37,7 +38,7 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
       path: The file ``report.json``, or the folder that holds it.
 
     Returns:
-      The document.
+      The document; one of version 1 as one of version 2 that lacks the study and the exposure of groups.
 
     Raises:
       InputError: if the file is missing, is a page, is not JSON, is not a membership report, is newer than this
@@ -64,9 +65,22 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{str(path)!r} has schema version {version!r} and this library reads 1 to {SCHEMA_VERSION}: "
             "update diffaudit_jax."
         )
-    if fault := next(faults(document, DOCUMENT), None):
+    if fault := next(faults(document, VERSION_1 if version == 1 else DOCUMENT), None):
         raise InputError(f"{str(path)!r} {fault}: write the report again.")
-    return document
+    if version > 1:
+        return document
+    try:
+        return _upgraded(document)
+    except InputError as error:
+        raise InputError(
+            f"{str(path)!r} has numbers that do not fit together ({error}): write the report again."
+        ) from None
+
+
+def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """Gives a document of version 1 what came later: the tests follow from its numbers, the rest it does not have."""
+    tests = adjusted_tests(document["attacks"], document["level"])
+    return document | {"schema_version": SCHEMA_VERSION, "tests": tests, "choices": [], "study": None, "exposure": []}
 
 
 def _refuse(constant: str) -> NoReturn:

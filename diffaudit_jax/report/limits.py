@@ -34,6 +34,7 @@ def limits(
     blind: dict[str, Any] | None,
     trajectory: bool,
     people: bool = False,
+    strata: bool = False,
 ) -> list[str]:
     """Returns what these numbers do not prove, most general first.
 
@@ -43,6 +44,7 @@ def limits(
       blind: The document's blind check, or None.
       trajectory: Whether the report shows losses against time.
       people: Whether people had several records, of which one each was taken.
+      strata: Whether the report shows exposure by group.
     """
     unit = "people" if people else "records"
     sentences = [
@@ -58,6 +60,11 @@ def limits(
         sentences.append(
             "Each person counts once, by one record drawn at random, so the intervals hold for people. An attacker who "
             "has several records of a person may do better."
+        )
+    if strata:
+        sentences.append(
+            "Exposure by group is that of one attack. Another may find another group more exposed, and groups that "
+            "differ in how hard their records are to learn differ in exposure for that reason too."
         )
     sentences += _unresolved(attacks[0]["operating_points"])
     if verdict["frequencies"]:

@@ -10,104 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffaudit_jax import metrics
 from diffaudit_jax._version import __version__
-from diffaudit_jax.metrics import Estimate
 from diffaudit_jax.metrics.groups import one_each, people
 from diffaudit_jax.metrics.membership import FEWEST
 from diffaudit_jax.metrics.samples import truth
+from diffaudit_jax.report.attack import attack_section
 from diffaudit_jax.report.blind import blind_section
-from diffaudit_jax.report.curves import histogram, surest, thinned
 from diffaudit_jax.report.document import SCHEMA, SCHEMA_VERSION, to_json
 from diffaudit_jax.report.evidence import Trajectory, checked_images, checked_scores, checked_trajectory
 from diffaudit_jax.report.exposed import most_exposed
 from diffaudit_jax.report.limits import limits
 from diffaudit_jax.report.report import Report
-from diffaudit_jax.report.schema import RATES
-from diffaudit_jax.report.verdict import TESTS_PER_ATTACK, shared_level, verdict
+from diffaudit_jax.report.significance import adjusted_tests, shared_level
+from diffaudit_jax.report.strata import checked_strata, exposure_sections
+from diffaudit_jax.report.study import checked_study, choices, study_section
+from diffaudit_jax.report.trajectory import trajectory_section
+from diffaudit_jax.report.verdict import verdict
 from diffaudit_jax.types import InputError, known
 
 LEVEL = 0.95
-FPRS = (0.1, 0.01, 0.001)
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "scikit-learn")
-
-
-def _estimate(estimate: Estimate | None) -> dict[str, float] | None:
-    return estimate and {part: float(getattr(estimate, part)) for part in ("value", "low", "high")}
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity: a threshold that no score reaches is None."""
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _attack(
-    name: str, scores: NDArray, member: NDArray, spec: Mapping[str, Any], shared: float, seed: int
-) -> dict[str, Any]:
-    """Returns one attack's section of the document."""
-    found = metrics.membership_stats(scores, member, fprs=FPRS, level=LEVEL, seed=seed)
-    return {
-        "name": name,
-        "spec": dict(spec),
-        "auc": _estimate(found.auc),
-        "auc_shared": _estimate(metrics.auc(scores, member, level=shared)),
-        "operating_points": [
-            {
-                "target_fpr": point.target_fpr,
-                "resolvable": point.resolvable,
-                "fpr": _finite(point.fpr),
-                "tpr": _estimate(point.tpr),
-                "reason": point.reason,
-            }
-            for point in found.points
-        ],
-        "transfers": [
-            {
-                "target_fpr": transfer.target_fpr,
-                "resolvable": transfer.resolvable,
-                "threshold": _finite(transfer.threshold),
-                "fpr": _estimate(transfer.fpr),
-                "tpr": _estimate(transfer.tpr),
-                "num_members": transfer.num_members,
-                "num_nonmembers": transfer.num_nonmembers,
-                "reason": transfer.reason,
-            }
-            for transfer in found.transfers
-        ],
-        "decision": {
-            "threshold": _finite(found.decision.threshold),
-            "prevalence": found.decision.prevalence,
-            **{rate: _estimate(getattr(found.decision, rate)) for rate in RATES},
-        },
-        "roc": thinned(*found.roc[:2]),
-        "histogram": histogram(scores, member),
-        "surest": surest(scores, member),
-    }
 
 
 def _counts(member: NDArray) -> dict[str, int]:
     return {"members": int(member.sum()), "nonmembers": int((~member).sum())}
 
 
-def _quartiles(losses: NDArray) -> dict[str, list[float]]:
-    q25, median, q75 = np.quantile(losses, [0.25, 0.5, 0.75], axis=0)
-    return {"median": median.tolist(), "q25": q25.tolist(), "q75": q75.tolist()}
-
-
-def _trajectory(trajectory: Trajectory, member: NDArray, rows: NDArray) -> dict[str, Any]:
-    """Returns the trajectory's section of the document, over these rows."""
-    losses, member = {}, member[rows]
-    for name, values in trajectory.losses.items():
-        values = np.asarray(values, np.float64)[rows]
-        by_time = metrics.auc_by_column(-values, member, LEVEL)
-        losses[name] = {
-            "members": _quartiles(values[member]),
-            "nonmembers": _quartiles(values[~member]),
-            "auc": [estimate.value for estimate in by_time],
-            "auc_low": [estimate.low for estimate in by_time],
-            "auc_high": [estimate.high for estimate in by_time],
-        }
-    return {"times": np.asarray(trajectory.times, float).tolist(), "losses": losses}
+def _at(rows: NDArray, named: Mapping[Any, ArrayLike]) -> dict[Any, NDArray]:
+    return {name: np.asarray(values)[rows] for name, values in named.items()}
 
 
 def _versions() -> dict[str, str]:
@@ -122,6 +52,8 @@ def membership_report(
     images: NDArray[np.uint8] | None = None,
     trajectory: Trajectory | None = None,
     groups: ArrayLike | None = None,
+    study: Mapping[Any, ArrayLike] | None = None,
+    strata: Mapping[str, ArrayLike] | None = None,
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     show_images: int = 0,
@@ -138,6 +70,12 @@ def membership_report(
       trajectory: Losses of the same queries against time.
       groups: Int [n], the person of each record, if some have several. Statistics are then of one record of each
         person, drawn at random, as records of one person are not independent; the document holds both counts.
+      study: Variants among which the attack was chosen, name -> float [n]. They take no part in the verdict; the page
+        shows the AUC of each, and what the choice is worth on records that had no say in it. A name that is a tuple is
+        laid out as a table: its last part names the column (a float: the share of losses that is kept), as
+        `trajectory_study` makes them.
+      strata: Name of a stratification (a label, a sensitive attribute) -> group of each record, integers or strings
+        [n]. The page shows how exposed each group is to the strongest attack, and the gap between groups.
       attacks: Name of the attack -> what it is (`access`, `paper`, `calls`, `config`), JSON.
       provenance: Where the numbers come from: seeds, hashes, data, target, training, device; JSON.
       show_images: How many of the most exposed records to show. They are personal data, so by default none.
@@ -148,13 +86,15 @@ def membership_report(
       The report, with `save`, `summary` and the JSON `document`.
 
     Raises:
-      InputError: if scores, truth, images, groups or trajectory do not fit together, a value is not finite, there are
-        fewer than ten members or non-members (of people: ten people), or attacks or provenance are not JSON.
+      InputError: if scores, truth, images, groups, trajectory, study or strata do not fit together, a value is not
+        finite, there are fewer than ten members or non-members (of people: ten people), or attacks or provenance are
+        not JSON.
     """
     member = truth(member)
     scores = checked_scores(scores, member)
     images = None if images is None else checked_images(images, len(member))
     trajectory = None if trajectory is None else checked_trajectory(trajectory, len(member))
+    variants, grouped = checked_study(study, member), checked_strata(strata, len(member))
     for name in attacks or {}:
         known("attack", name, scores)
     if show_images < 0 or (show_images and images is None):
@@ -168,14 +108,16 @@ def membership_report(
             f"{counts['members']} and {counts['nonmembers']} people among members and non-members are too few for "
             f"statistics, however many records they have: at least {FEWEST} people of each are needed."
         )
-    shared = shared_level(LEVEL, TESTS_PER_ATTACK * len(scores))
+    once, variants, grouped = _at(rows, scores), _at(rows, variants), _at(rows, grouped)
+    seen = trajectory and Trajectory(trajectory.times, _at(rows, trajectory.losses))
     sections = [
-        _attack(name, values[rows], each, (attacks or {}).get(name, {}), shared, seed)
-        for name, values in scores.items()
+        attack_section(name, values, each, (attacks or {}).get(name, {}), LEVEL, seed) for name, values in once.items()
     ]
     levels = LEVEL, shared_level(LEVEL, len(scores))
     blind = None if images is None else blind_section(images, scores, member, codes, rows, levels, seed)
-    concluded = verdict(sections, blind, counts, LEVEL, people=records is not None)
+    tests, picked = adjusted_tests(sections, LEVEL), choices(once, seen, variants, each, LEVEL, seed)
+    concluded = verdict(sections, tests, blind, counts, LEVEL, people=records is not None, picked=picked)
+    lead = concluded["attack"]
     document = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -186,16 +128,20 @@ def membership_report(
         "records": records,
         "level": LEVEL,
         "attacks": sections,
+        "tests": tests,
         "blind": blind,
-        "trajectory": None if trajectory is None else _trajectory(trajectory, member, rows),
-        "exposed": most_exposed(scores[concluded["attack"]], member, trajectory, images, show_images),
+        "trajectory": seen and trajectory_section(seen, each, LEVEL),
+        "choices": picked,
+        "study": study_section(variants, each),
+        "exposure": exposure_sections(grouped, lead, once[lead], each, LEVEL, seed),
+        "exposed": most_exposed(scores[lead], member, trajectory, images, show_images),
         "provenance": {
             **(provenance or {}),
             "report_seed": seed,
             "versions": _versions(),
             "platform": platform.platform(),
         },
-        "limits": limits(sections, concluded, blind, trajectory is not None, records is not None),
+        "limits": limits(sections, concluded, blind, trajectory is not None, records is not None, strata=bool(grouped)),
     }
     # Through JSON, so that the document in hand is the one that will be read back.
     return Report(json.loads(to_json(document)))

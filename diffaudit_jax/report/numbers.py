@@ -22,3 +22,8 @@ def shares(value: dict[str, float] | None) -> str:
 def percent(value: float, _: Any = None) -> str:
     """Writes a fraction as a percentage with as many digits as it needs: 0.001 -> ``0.1 %``."""
     return f"{100 * value:.6g}\N{NO-BREAK SPACE}%"
+
+
+def p_value(value: float) -> str:
+    """Writes a p-value with two digits, ``p = 0.034``; below a thousandth ``p < 0.001``."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

@@ -18,7 +18,8 @@ from markupsafe import Markup
 from diffaudit_jax.report import figures
 from diffaudit_jax.report.document import read_document
 from diffaudit_jax.report.drawing import Drawing
-from diffaudit_jax.report.numbers import estimate, percent, shares
+from diffaudit_jax.report.numbers import estimate, p_value, percent, shares
+from diffaudit_jax.report.significance import wrong_way
 from diffaudit_jax.report.thresholds import broken_promises, why
 from diffaudit_jax.types import InputError, write_atomic
 
@@ -66,13 +67,18 @@ def render(document: dict[str, Any]) -> str:
     """
     package = resources.files("diffaudit_jax.report")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(lambda name: package.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "estimate": estimate, "shares": shares, "percent": percent, "link": link, "flat": flat, "why": why,
-        "access": lambda name: ACCESS.get(name, name), "broken_promises": broken_promises,
+        "access": lambda name: ACCESS.get(name, name), "broken_promises": broken_promises, "p_value": p_value,
+        "wrong_way": wrong_way,
     }  # fmt: skip
-    template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
+    template = environment.get_template("page.html")
     # The only two texts that are not escaped are our own: the style sheet, and the SVG (which holds no user text).
     css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
     drawings = {

@@ -18,7 +18,7 @@ class Report:
     """A membership report.
 
     Attributes:
-      document: The report as plain JSON data; schema ``diffaudit.membership``, version 1.
+      document: The report as plain JSON data; schema ``diffaudit.membership``, version 2.
     """
 
     document: dict[str, Any]

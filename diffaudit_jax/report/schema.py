@@ -62,7 +62,6 @@ ATTACK = {
     "name": TEXT,
     "spec": OBJECT,
     "auc": ESTIMATE,
-    "auc_shared": ESTIMATE,
     "operating_points": Some(POINT),
     "transfers": Some(TRANSFER),
     "decision": {"threshold": Maybe(NUMBER), "prevalence": NUMBER, **dict.fromkeys(RATES, ESTIMATE)},
@@ -77,7 +76,33 @@ LOSS = {
     "auc_low": Some(NUMBER),
     "auc_high": Some(NUMBER),
 }
-DOCUMENT = {
+TEST = {"p_value": NUMBER, "adjusted": NUMBER}
+CHOICE = {"of": TEXT, "candidates": COUNT, "best": TEXT, "optimistic": ESTIMATE, "honest": ESTIMATE, "chosen": [TEXT]}
+GAP = {"most": TEXT, "least": TEXT, "size": ESTIMATE, "p_value": NUMBER, "adjusted": NUMBER}
+GROUP = {
+    "name": TEXT,
+    "members": WHOLE,
+    "nonmembers": WHOLE,
+    "auc": Maybe(ESTIMATE),
+    "tprs": [Maybe(ESTIMATE)],
+    "fprs": [Maybe(ESTIMATE)],
+}
+EXPOSURE = {
+    "name": TEXT,
+    "attack": TEXT,
+    "groups": Some(GROUP),
+    "thresholds": [{"target_fpr": NUMBER, "resolvable": TEXT, "score": Maybe(NUMBER)}],
+    "auc_gap": Maybe(GAP),
+    "tpr_gaps": [Maybe(GAP)],
+    "sentences": [TEXT],
+}
+SINCE_2 = {
+    "tests": Each({"auc": TEST, "surest": TEST}),
+    "choices": [CHOICE],
+    "study": Maybe({"columns": Some(TEXT), "rows": Some({"name": TEXT, "auc": Some(Maybe(NUMBER))})}),
+    "exposure": [EXPOSURE],
+}
+VERSION_1 = {
     "created": TEXT,
     "title": TEXT,
     "verdict": {
@@ -116,6 +141,7 @@ DOCUMENT = {
     "provenance": OBJECT,
     "limits": [TEXT],
 }  # fmt: skip
+DOCUMENT = VERSION_1 | SINCE_2
 
 
 def _kind(shape: Any) -> Kind:

@@ -3,7 +3,7 @@
 Five levels, each a statement about evidence and never about safety:
 
     detected       an attack beats guessing, on average (its AUC is above 1/2) or at the top (members crowd among the
-                   records it is surest about), with the error of both tests of all attacks shared (Bonferroni)
+                   records it is surest about), with the error of both tests of all attacks shared (Holm)
     split-leaks    a classifier that never saw the model tells the two groups apart (p <= .01; up to .05 the page asks
                    for a look): scores overstate the model's part, which may still be shown to be more than nothing
     wrong-way      nothing was detected, and an attack's AUC is below 1/2 beyond chance: its sign is to be checked first
@@ -11,13 +11,13 @@ Five levels, each a statement about evidence and never about safety:
     not-detected   nothing was detected with this evidence
 """
 
-import math
+from collections.abc import Sequence
 from typing import Any
-
-from scipy import stats
 
 from diffaudit_jax.report.blind import at_length, in_short
 from diffaudit_jax.report.numbers import estimate
+from diffaudit_jax.report.significance import TESTS_PER_ATTACK, detects, noticeable_auc, on_average, wrong_way
+from diffaudit_jax.report.study import ATTACKS
 
 LABELS = {
     "detected": "Membership detected",
@@ -35,29 +35,7 @@ HEADLINES = {
 }
 BEYOND_SPLIT = "The two groups differ by themselves, but an attack finds more than that difference explains."
 TOO_SMALL = 0.75  # if a leak of this AUC could go unnoticed, silence says nothing
-POWER = 0.8
-TESTS_PER_ATTACK = 2
 STRICT = 0.01  # share of wrong accusations up to which a threshold is called strict
-
-
-def shared_level(level: float, num_tests: int) -> float:
-    """Returns the level of each test at which all of them together keep `level` (Bonferroni)."""
-    return 1 - (1 - level) / num_tests
-
-
-def noticeable_auc(num_members: int, num_nonmembers: int, alpha: float) -> float:
-    """Returns the AUC that a two-sided test at `alpha` notices four times in five.
-
-    AUC = 1/2 + (z_{1 - alpha/2} + z_{0.8}) sqrt((m + n + 1) / (12 m n)), the normal approximation to the
-    Mann-Whitney statistic, with its spread under the null.
-
-    Args:
-      num_members: m.
-      num_nonmembers: n.
-      alpha: Error of one test, i.e. already shared among all of them.
-    """
-    spread = math.sqrt((num_members + num_nonmembers + 1) / (12 * num_members * num_nonmembers))
-    return float(min(1.0, 0.5 + (stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)) * spread))
 
 
 def frequencies(attack: dict[str, Any]) -> dict[str, Any] | None:
@@ -86,13 +64,17 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _picked(num_attacks: int) -> list[str]:
+def _picked(num_attacks: int, picked: Sequence[dict[str, Any]]) -> list[str]:
     """The caveat of having tried several attacks, to stand beside what the strongest one did."""
     if num_attacks == 1:
         return []
+    honest = [estimate(choice["honest"]) for choice in picked if choice["of"] == ATTACKS]
+    fresh = (
+        f": picked on one half of the records, the strongest has an AUC of {honest[0]} on the other" if honest else ""
+    )
     return [
         f"It was picked as the strongest of {num_attacks} with the answers in view. The verdict allows for that; its "
-        "numbers do not, and flatter it a little."
+        f"numbers do not, and flatter it a little{fresh}."
     ]
 
 
@@ -112,12 +94,12 @@ def _crowd_sentence(counted: dict[str, Any], lead: dict[str, Any], unit: str, le
 
 
 def _detected(
-    lead: dict[str, Any], on_average: bool, found: list[str], num_attacks: int, unit: str, level: float
+    lead: dict[str, Any], average: bool, found: list[str], caveat: list[str], unit: str, level: float
 ) -> list[str]:
     """Says what was detected: on average over all, or only among the records the attack is surest about."""
     auc, top = lead["auc"], lead["surest"]
-    among = f"attack, {lead['name']}," if num_attacks == 1 else f"strongest attack, {lead['name']},"
-    if on_average:
+    among = f"strongest attack, {lead['name']}," if caveat else f"attack, {lead['name']},"
+    if average:
         sentence = (
             f"The {among} ranks a training record above another record in {100 * auc['value']:.0f} of 100 pairs "
             f"({100 * auc['low']:.0f} to {100 * auc['high']:.0f} with {100 * level:g} % confidence); guessing gives 50."
@@ -130,17 +112,17 @@ def _detected(
         )
     others = [name for name in found if name != lead["name"]]
     also = [f"{_listed(others)} {'beats' if len(others) == 1 else 'beat'} guessing too."] if others else []
-    return [sentence, *_picked(num_attacks), *also]
+    return [sentence, *caveat, *also]
 
 
-def _undetected(lead: dict[str, Any], counts: dict[str, int], num_attacks: int, noticeable: float) -> list[str]:
+def _undetected(lead: dict[str, Any], counts: dict[str, int], caveat: list[str], noticeable: float) -> list[str]:
     """Says what was seen, what would have been noticed, and that silence is not safety."""
     sentences = [f"The strongest attack, {lead['name']}, reached an AUC of {estimate(lead['auc'])}; 0.50 is guessing."]
     if lead["auc"]["low"] > 0.5:
         sentences.append("By itself that would be above guessing; allowing for everything that was tried it is not.")
     return [
         *sentences,
-        *_picked(num_attacks),
+        *caveat,
         f"With {counts['members']:,} members and {counts['nonmembers']:,} non-members, an attack with an AUC of "
         f"{noticeable:.2f} would be noticed about four times in five; a weaker leak can easily be missed.",
         "This is not evidence that no one can be identified: a stronger attack, more records or another model trained "
@@ -161,48 +143,52 @@ def _reversed(attacks: list[dict[str, Any]]) -> list[str]:
 
 def verdict(
     attacks: list[dict[str, Any]],
+    tests: dict[str, Any],
     blind: dict[str, Any] | None,
     counts: dict[str, int],
     level: float,
     people: bool = False,
+    picked: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Concludes from the document's attacks and blind check.
 
     Args:
-      attacks: The document's attacks; `auc_shared` is the interval at `shared_level(level, 2 K)`.
+      attacks: The document's attacks.
+      tests: The document's tests, adjusted for their number.
       blind: The document's blind check, or None.
       counts: The document's counts.
       level: Confidence level of the whole report: on a model that leaks nothing, and a fair split, "detected" or
         "wrong-way" comes up with probability at most 1 - level.
       people: Whether people are counted, of whom some had several records; else records are.
+      picked: The document's choices.
 
     Returns:
       `level` (one of the five), its `label`, a `headline`, `sentences`, the `split` sentences, the strongest
       `attack`, the names `detected`, `noticeable_auc`, and `frequencies` (None unless detected on a clean split).
     """
-    alpha = (1 - level) / (TESTS_PER_ATTACK * len(attacks))
-    on_average = {attack["name"] for attack in attacks if attack["auc_shared"]["low"] > 0.5}
-    found = [a["name"] for a in attacks if a["name"] in on_average or a["surest"]["p_value"] <= alpha]
-    wrong_way = [attack for attack in attacks if attack["auc_shared"]["high"] < 0.5]
+    alpha = 1 - level
+    found = [attack["name"] for attack in attacks if detects(attack, tests, alpha)]
+    reversed_ = [attack for attack in attacks if wrong_way(attack, tests, alpha)]
     # Whoever beats guessing leads; among them, or if there is none, whoever does best on average for certain.
-    lead = max(attacks, key=lambda attack: (attack["name"] in found, attack["auc_shared"]["low"]))
-    noticeable = noticeable_auc(counts["members"], counts["nonmembers"], alpha)
+    lead = max(attacks, key=lambda attack: (attack["name"] in found, attack["auc"]["low"]))
+    caveat = _picked(len(attacks), picked)
+    noticeable = noticeable_auc(counts["members"], counts["nonmembers"], alpha / (TESTS_PER_ATTACK * len(attacks)))
     split, unit = in_short(blind, lead["name"], counts), "people" if people else "records"
     counted = None
     beyond = bool(blind and blind["leaks"] and found and blind["advantage"][lead["name"]]["low"] > 0)
     if blind and blind["leaks"]:
-        name, sentences = "split-leaks", split + _reversed(wrong_way)
+        name, sentences = "split-leaks", split + _reversed(reversed_)
     elif found:
         name, counted = "detected", frequencies(lead)
-        sentences = _detected(lead, lead["name"] in on_average, found, len(attacks), unit, level)
+        sentences = _detected(lead, on_average(lead, tests, alpha), found, caveat, unit, level)
         sentences += [_crowd_sentence(counted, lead, unit, level)] if counted else []
-        sentences += _reversed(wrong_way) + split
-    elif wrong_way:
+        sentences += _reversed(reversed_) + split
+    elif reversed_:
         name = "wrong-way"
-        sentences = [*_reversed(wrong_way), "Until that is settled this report says nothing about the model.", *split]
+        sentences = [*_reversed(reversed_), "Until that is settled this report says nothing about the model.", *split]
     else:
         name = "too-small" if noticeable > TOO_SMALL else "not-detected"
-        sentences = _undetected(lead, counts, len(attacks), noticeable)
+        sentences = _undetected(lead, counts, caveat, noticeable)
     return {
         "level": name,
         "label": LABELS[name],

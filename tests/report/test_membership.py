@@ -10,6 +10,7 @@ from PIL import Image
 
 from diffaudit_jax import metrics
 from diffaudit_jax.metrics.groups import one_each
+from diffaudit_jax.metrics.multiple import auc_p_value, holm
 from diffaudit_jax.report import Trajectory, membership_report, read_scores
 from diffaudit_jax.report.exposed import most_exposed
 from diffaudit_jax.types import InputError
@@ -17,8 +18,8 @@ from diffaudit_jax.types import InputError
 from .audits import HOSTILE, SIZES, audit
 
 KEYS = (
-    "schema schema_version created title verdict counts records level attacks blind trajectory exposed provenance "
-    "limits"
+    "schema schema_version created title verdict counts records level attacks tests blind trajectory choices study "
+    "exposure exposed provenance limits"
 )
 
 
@@ -57,9 +58,18 @@ def test_numbers_are_those_of_metrics(reports, level):
         assert section["decision"]["prevalence"] == stats.decision.prevalence
         for rate in ("balanced_accuracy", "accuracy", "f1", "tpr", "fpr"):
             assert section["decision"][rate] == getattr(stats.decision, rate)._asdict()
-        # Two attacks: the verdict's interval spends a quarter of the error, the advantage's a half.
-        assert section["auc_shared"] == pytest.approx(metrics.auc(scores, member, level=0.9875)._asdict())
+        test = document["tests"][name]
+        assert test["auc"]["p_value"] == auc_p_value(stats.auc)
+        assert test["surest"]["p_value"] == section["surest"]["p_value"]
+        # Two attacks: the advantage's interval spends half of the error.
         assert document["blind"]["advantage"][name] == pytest.approx(beyond(scores, blind.scores, member))
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_every_test_of_a_report_is_adjusted_for_all(reports, level):
+    tests = [test for both in reports[level].document["tests"].values() for test in both.values()]
+    assert len(tests) == 4
+    np.testing.assert_array_equal([t["adjusted"] for t in tests], holm([t["p_value"] for t in tests]))
 
 
 def test_the_trajectory_is_summarised_by_group_and_time(reports):

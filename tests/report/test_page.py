@@ -105,7 +105,7 @@ def test_a_reader_is_told_how_to_read(pages, level):
     text = Page(pages[level]).text
     assert text.index("How to read this page") < text.index("What each attack finds")  # the link
     shown = text[text.rindex("How to read this page") : text.index("Details")]
-    assert all(word in shown for word in ("Indicative", "Not resolvable", "Wrongly accused", "Bonferroni"))
+    assert all(word in shown for word in ("Indicative", "Not resolvable", "Wrongly accused", "Holm"))
     assert not re.search(r"\bpeople\b|query at least", text)
 
 
@@ -185,7 +185,7 @@ def test_a_failed_save_leaves_the_old_report(reports, tmp_path):
         ("{not json", "is not JSON"),
         ("[1, 2]", "has schema None"),
         ('{"schema": "other"}', "has schema 'other', not 'diffaudit.membership'"),
-        ('{"schema": "diffaudit.membership", "schema_version": 2}', "schema version 2 .* update diffaudit_jax"),
+        ('{"schema": "diffaudit.membership", "schema_version": 3}', "schema version 3 .* update diffaudit_jax"),
         ('{"schema": "diffaudit.membership"}', "schema version None"),
         ('{"schema": "diffaudit.membership", "schema_version": 1}', "lacks .*attacks.*: write the report again"),
     ],
