@@ -21,6 +21,7 @@ from diffaudit_jax.attack import Attack
 from diffaudit_jax.attacks import clean_query, loss_trajectory, proximal, step_error, x0_trajectory
 from diffaudit_jax.attacks import fluctuation, loss_trajectory, x0_trajectory
 from diffaudit_jax.attacks import fluctuation, loss_trajectory, variation, x0_trajectory
+from diffaudit_jax.attacks import gradient_norms, likelihood, loss_trajectory, x0_trajectory
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 
@@ -68,6 +69,11 @@ ATTACKS: Mapping[str, Callable[[Process], Attack]] = {
     "sima": lambda process: clean_query(process.times(5)[:2]),
     "fluctuation": lambda process: fluctuation([0.1, 0.3], strengths=[0.8, 0.5], num_noises=2),
     "variation": lambda process: variation(0.3, num_variations=2, num_steps=2),
+    "gsa1": lambda process: gradient_norms([0.1, 0.5], num_noises=2),
+    "gsa2": lambda process: gradient_norms(
+        [0.1, 0.4], aggregate="gradient", statistic="norm", num_noises=2, common_noise=False
+    ),
+    "likelihood": lambda process: likelihood([0.1, 0.3, 0.6], num_probes=2),
 }
 ACCESS = {"white": WhiteBox, "gray": GrayBox, "variation": Variation, "black": BlackBox}
 
