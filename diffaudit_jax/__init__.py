@@ -30,10 +30,10 @@ from diffaudit_jax.attack import with_score as with_score
 from diffaudit_jax.auditing import Observations as Observations
 from diffaudit_jax.auditing import audit as audit
 from diffaudit_jax.bank import draw_bank as draw_bank
-from diffaudit_jax.memory import keep_freed_memory as keep_freed_memory
 from diffaudit_jax.calibration import calibrated as calibrated
 from diffaudit_jax.calibration import fit_scorer as fit_scorer
 from diffaudit_jax.calibration import learned as learned
+from diffaudit_jax.memory import keep_freed_memory as keep_freed_memory
 from diffaudit_jax.process import Process as Process
 from diffaudit_jax.report import membership_report as membership_report
 from diffaudit_jax.stream import local_mesh as local_mesh

@@ -18,10 +18,17 @@ import numpy as np
 
 from diffaudit_jax.access import BlackBox, GrayBox, Target, Variation, WhiteBox, diffusion_target
 from diffaudit_jax.attack import Attack
-from diffaudit_jax.attacks import clean_query, loss_trajectory, proximal, step_error, x0_trajectory
-from diffaudit_jax.attacks import fluctuation, loss_trajectory, x0_trajectory
-from diffaudit_jax.attacks import fluctuation, loss_trajectory, variation, x0_trajectory
-from diffaudit_jax.attacks import gradient_norms, likelihood, loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks import (
+    clean_query,
+    fluctuation,
+    gradient_norms,
+    likelihood,
+    loss_trajectory,
+    proximal,
+    step_error,
+    variation,
+    x0_trajectory,
+)
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
 from diffaudit_jax.types import Network, Prediction, Query
 

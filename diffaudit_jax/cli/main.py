@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diffaudit_jax._version import __version__
+from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.report import DrawReport, run_report
@@ -30,9 +31,10 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Attacks, tyro.conf.subcommand("attacks")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
-NAMES = ("quickstart", "train", "sample", "audit", "report")
+NAMES = ("quickstart", "train", "sample", "audit", "attacks", "report")
 SEEDS = 2**32
 
 
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(130) from None
 
 
-def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | DrawReport:
+def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Attacks | DrawReport:
     if words[:1] == ["--version"]:
         print(f"diffaudit {__version__}")
         raise SystemExit(0)
@@ -77,12 +79,13 @@ def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | DrawReport
         description="Measures what a diffusion model reveals about its training data. --version prints the version.",
         args=words,
     )
-    if not 0 <= command.seed < SEEDS:
-        raise InputError(f"--seed must be from 0 to {SEEDS - 1}, got {command.seed}.")
+    seed = 0 if isinstance(command, Attacks) else command.seed
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"--seed must be from 0 to {SEEDS - 1}, got {seed}.")
     return command
 
 
-def _run(command: Quickstart | Train | Sample | Audit | DrawReport) -> None:
+def _run(command: Quickstart | Train | Sample | Audit | Attacks | DrawReport) -> None:
     if isinstance(command, Quickstart):
         _conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
@@ -92,8 +95,19 @@ def _run(command: Quickstart | Train | Sample | Audit | DrawReport) -> None:
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         _conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Attacks):
+        _list()
     else:
         _conclude(*run_report(command))
+
+
+def _list() -> None:
+    """Prints the attacks; calls are network calls per query at the defaults, on a schedule of 1,000 steps."""
+    head, *rows = table()
+    listed = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        listed.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140).print(listed)
 
 
 def _conclude(report: Report, page: Path) -> None:

@@ -13,13 +13,17 @@ from diffaudit_jax.types import write_atomic
 
 
 def provenance(
-    subject: Subject, hashes: Mapping[str, str], sources: Mapping[str, Any], seed: int, devices: int | None
+    subject: Subject,
+    hashes: Mapping[str, Mapping[str, str]],
+    sources: Mapping[str, Any],
+    seed: int,
+    devices: int | None,
 ) -> dict[str, Any]:
     """Returns where a report's numbers come from, as JSON.
 
     Args:
       subject: The audited model.
-      hashes: Fingerprints of the audit.
+      hashes: Pass -> fingerprints of everything that its answers depend on.
       sources: Where members and non-members came from.
       seed: The audit's seed.
       devices: Local devices used, None for all.
@@ -28,10 +32,10 @@ def provenance(
     return {
         "data": dict(sources),
         "seeds": {"audit": seed, "training": subject.record.get("seed")},
-        "hashes": dict(hashes),
+        "hashes": {name: dict(prints) for name, prints in hashes.items()},
         "source": subject.source,
-        "model": subject.target.config["network"].get("model", {}),
-        "process": subject.target.config["process"],
+        "model": subject.target.config.get("network", {}).get("model", {}),
+        "process": subject.target.config.get("process", {}),
         "training": subject.training,
         "device": {
             "platform": device.platform,

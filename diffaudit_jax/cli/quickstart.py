@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffaudit_jax.cli.asked import check_sizes
+from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.audit import Audit, audit_subject, check
 from diffaudit_jax.cli.subject import of_run
 from diffaudit_jax.cli.train import Train, train
@@ -36,7 +37,11 @@ class Quickstart:
 def run_quickstart(options: Quickstart) -> Report:
     """Runs the command; returns the report it saved."""
     audit = Audit(
-        options.out / "run", options.out, times=options.times, show_images=options.show_images, seed=options.seed
+        options.out / "run",
+        options.out,
+        asking=Asking(times=options.times),
+        show_images=options.show_images,
+        seed=options.seed,
     )
     check(audit)
     check_sizes(options.members, options.nonmembers)

@@ -49,7 +49,7 @@ def test_one_pass_serves_the_attacks_named(diffaudit, monkeypatch, trained, audi
 def test_scores_do_not_depend_on_blocks_devices_and_other_queries(diffaudit, trained, audited, tmp_path):
     words = ("--block", 5, "--devices", 2, "--queries", 30, "--attack", "eps-loss")
     assert diffaudit("audit", trained, "--out", tmp_path, *ASK, *words).code == 0
-    assert len(list(tmp_path.glob("observations/block-*-6.npz"))) == 5  # 30 queries, three to a device
+    assert len(list(tmp_path.glob("observations/trajectory/block-*-6.npz"))) == 5  # 30 queries, three to a device
     assert document(tmp_path)["provenance"]["device"]["count"] == 2
     some, every = scores(tmp_path), scores(audited)
     assert [int(some["member"].sum()), int((~some["member"]).sum())] == [10, 20]
@@ -140,7 +140,7 @@ def test_a_killed_audit_goes_on_and_ends_alike(diffaudit, compiled, trained, aud
     words = ("audit", str(trained), "--out", str(tmp_path), *ASK)
     with subprocess.Popen([sys.executable, "-W", "error", "-c", HALTING, *words], env=os.environ | compiled) as process:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("observations/block-*.npz")):
+        while not list(tmp_path.glob("observations/trajectory/block-*.npz")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)

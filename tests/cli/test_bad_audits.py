@@ -14,7 +14,7 @@ from .conftest import ASK, NET, at
 OWN = ("--members", "BAD/good.npz", "--nonmembers")
 AUDITS = {
     "attack": (("--attack", "eps-los"), "unknown attack 'eps-los': did you mean 'eps-loss'? There are "),
-    "no attack": (("--attack",), "no attack is named: give --attack some of eps-loss, x0-loss, vlb-loss."),
+    "no attack": (("--attack",), "no attack is named: give --attack some of those that `diffaudit attacks` lists."),
     "half a pair": (("--members", "BAD/good.npz"), "give --members and --nonmembers together"),
     "empty side": ((*OWN, "BAD/empty.npz"), "shape (0, 28, 28, 1) holds no image."),
     "missing side": ((*OWN, "BAD/nowhere.npz"), "there is no BAD/nowhere.npz"),
@@ -49,7 +49,7 @@ AUDITS = {
 def test_an_audit_is_refused_before_anything_is_asked(refused, bad, trained, tmp_path, case):
     words, message = AUDITS[case]
     assert at(bad, [message])[0] in refused("audit", trained, "--out", tmp_path / "audit", *ASK, *at(bad, words))
-    assert not list(tmp_path.glob("audit/observations/block-*"))
+    assert not list(tmp_path.glob("audit/observations/*/block-*"))
     assert not (tmp_path / "audit" / "report.json").exists()
 
 
@@ -119,7 +119,7 @@ def test_a_set_that_changed_since_training_is_refused(refused, diffaudit, bad, t
 
 def test_a_damaged_manifest_is_refused(refused, trained, audited, tmp_path):
     shutil.copytree(audited, tmp_path / "audit")
-    (tmp_path / "audit" / "observations" / "audit.json").write_text('{"sch')
+    (tmp_path / "audit" / "observations" / "trajectory" / "audit.json").write_text('{"sch')
     message = refused("audit", trained, "--out", tmp_path / "audit", *ASK)
     assert "audit.json is damaged" in message
-    assert f"remove {tmp_path / 'audit' / 'observations'} and audit again" in message
+    assert f"remove {tmp_path / 'audit' / 'observations' / 'trajectory'} and audit again" in message

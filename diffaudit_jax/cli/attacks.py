@@ -1,0 +1,32 @@
+"""diffaudit attacks: every attack by name, with what it needs and what it costs."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from diffaudit_jax.access import diffusion_target
+from diffaudit_jax.cli.asking import Asking
+from diffaudit_jax.cli.catalogue import ENTRIES
+from diffaudit_jax.cli.setting import Setting
+from diffaudit_jax.process import ddpm_linear
+from diffaudit_jax.types import Network, Prediction
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """List the attacks: name, access, network calls per query at the defaults of `diffaudit audit`, paper."""
+
+
+def table() -> list[tuple[str, ...]]:
+    """Returns a head and a row for each attack, on the linear DDPM schedule."""
+    process = ddpm_linear()
+    blank = Network(lambda key: (), lambda params, xt, t, cond=None, *, key=None: Prediction(xt, xt))
+    surrogate = diffusion_target((), blank, process, (4, 4, 1))
+    bank = np.zeros((5, 4, 4, 1), np.uint8)
+    setting = Setting(Asking(), process, key=jax.random.key(0), bank=bank, surrogate=surrogate)
+    rows = []
+    for name, entry in ENTRIES.items():
+        spec = entry.make(setting).spec
+        rows.append((name, entry.access, str(spec.calls), spec.paper, entry.about))
+    return [("attack", "access", "calls", "paper", "measures"), *rows]
