@@ -212,7 +212,9 @@ def exposure(
     scores, member = scores[rows], member[rows]
     labels = shuffled(np.searchsorted(large, codes[rows]), member, num_permutations, seed)
     tpr_gaps = tuple(
-        None if hit is None else _gap(measurable, rates, level, spread_of_rates(hit[rows], member, labels))
+        None
+        if hit is None or rates is None
+        else _gap(measurable, rates, level, spread_of_rates(hit[rows], member, labels))
         for hit, rates in zip(hits, found, strict=True)
     )
     return Exposure(

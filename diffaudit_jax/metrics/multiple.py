@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import betainc
 
 from diffaudit_jax.metrics.intervals import Estimate, tail
@@ -76,5 +76,6 @@ def auc_p_value(area: Estimate, level: float = 0.95) -> float:
         n = math.exp(log_n)
         return float(betainc(a * n, n - a * n + 1.0, p))
 
-    log_n = brentq(lambda log_n: reached(log_n, low) - error, *map(math.log, TRIALS), xtol=1e-12)
-    return min(1.0, 2.0 * reached(log_n, 0.5))
+    bracket = [math.log(trials) for trials in TRIALS]
+    solved = root_scalar(lambda log_n: reached(log_n, low) - error, bracket=bracket, xtol=1e-12)
+    return min(1.0, 2.0 * reached(solved.root, 0.5))

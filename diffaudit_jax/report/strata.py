@@ -27,10 +27,11 @@ def checked_strata(strata: Mapping[str, ArrayLike] | None, n: int) -> dict[str, 
     Raises:
       InputError: if two have one name, a length is wrong, or a record has no group.
     """
-    if not isinstance(strata or {}, Mapping):
+    strata = {} if strata is None else strata
+    if not isinstance(strata, Mapping):
         raise InputError("strata is not a mapping: give each stratification a name, for example {'label': labels}.")
     found = {}
-    for name, values in (strata or {}).items():
+    for name, values in strata.items():
         if str(name) in found:
             raise InputError(f"strata names {str(name)!r} twice: give every stratification a name of its own.")
         try:
@@ -55,7 +56,7 @@ def exposure_sections(
       seed: Seed of the shuffles.
     """
     shuffles = 1000 * len(strata) - 1  # enough for the smallest p-value to survive its adjustment
-    sections = [
+    sections: list[dict[str, Any]] = [
         {"name": name, "attack": attack}
         | _section(exposure(scores, member, x, fprs=FPRS, level=level, seed=seed, num_permutations=shuffles))
         for name, x in strata.items()

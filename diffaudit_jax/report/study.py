@@ -5,13 +5,13 @@ The best of them flatters, so beside its number stands the honest one (`metrics.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffaudit_jax.attacks.statistics import STATISTICS, By, Errors, score
+from diffaudit_jax.attacks.statistics import LOSSES, By, Errors, Statistic, checked_grid, score
 from diffaudit_jax.losses import Losses
 from diffaudit_jax.metrics.choosing import areas, choose
 from diffaudit_jax.metrics.samples import checked
@@ -41,12 +41,18 @@ def trajectory_study(
     Returns:
       ``(loss, statistic, by, share kept) -> float64 [n]``, higher = member; for `membership_report` as it is, or with
       the threat model put in front of each name.
+
+    Raises:
+      InputError: if a time lies outside (0, 1], or the grid is not that of the features.
     """
-    grid = np.sort(np.asarray(times, np.float32).reshape(-1))
+    grid = np.sort(checked_grid(times))
+    if (observed := np.shape(features[0])[1:2]) != grid.shape:
+        raise InputError(f"the features hold {observed} times and the grid {grid.shape}: give the grid of the attack.")
     # Averaged over the noise draws once, not in each of hundreds of variants.
     averaged = type(features)(*(np.asarray(loss, np.float64).mean(axis=-1, keepdims=True) for loss in features))
     counts = sorted({math.ceil(len(grid) * tenth / NUM_SHARES) for tenth in range(1, NUM_SHARES + 1)})
-    bys: tuple[By, ...] = ("time", "value")
+    statistics: tuple[Statistic, ...] = get_args(Statistic)
+    bys: tuple[By, ...] = get_args(By)
 
     def truncation(by: By, kept: int) -> float:
         return float(grid[kept - 1]) if by == "time" else 1 - kept / len(grid)
@@ -55,8 +61,9 @@ def trajectory_study(
         (loss, statistic, by, kept / len(grid)): score(
             times, loss=loss, statistic=statistic, truncate=truncation(by, kept), by=by
         )(averaged)
-        for loss in features._fields
-        for statistic in STATISTICS
+        for loss in LOSSES
+        if loss in features._fields
+        for statistic in statistics
         for by in bys
         for kept in counts
     }
@@ -78,8 +85,11 @@ def checked_study(study: Mapping[Any, ArrayLike] | None, member: NDArray[np.bool
     Raises:
       InputError: if a length is wrong, a score is not finite, or two variants have one name.
     """
+    study = {} if study is None else study
+    if not isinstance(study, Mapping):
+        raise InputError("study is not a mapping: give each variant a name, for example {'eps, mean': scores}.")
     found: dict[Place, NDArray[np.float64]] = {}
-    for key, values in (study or {}).items():
+    for key, values in study.items():
         if not key or (place := _place(key)) in found:
             raise InputError(f"the study names a variant {key!r} that has no name or another's: name each differently.")
         try:
@@ -122,22 +132,39 @@ def choices(
       level: Confidence level of the intervals.
       seed: Seed of the halves.
     """
-    sets: dict[str, dict[str, NDArray]] = {ATTACKS: dict(scores)}
+    found = _choice(ATTACKS, str, scores, member, level, seed)
     if trajectory:
-        times = [f"t = {t:.6g}" for t in np.asarray(trajectory.times)]
+        times = np.asarray(trajectory.times, float).tolist()
         for loss, values in trajectory.losses.items():
-            sets[f"times of the {loss} loss"] = dict(zip(times, -np.asarray(values, float).T, strict=True))
-    sets["variants"] = {", ".join(place).removesuffix(f", {ALONE}"): values for place, values in study.items()}
-    return [_choice(of, candidates, member, level, seed) for of, candidates in sets.items() if len(candidates) > 1]
+            by_time = dict(zip(times, -np.asarray(values, float).T, strict=True))
+            found += _choice(f"times of the {loss} loss", "t = {:.6g}".format, by_time, member, level, seed)
+    return found + _choice("variants", _called, study, member, level, seed)
 
 
-def _choice(of: str, candidates: Mapping[Any, NDArray], member: NDArray, level: float, seed: int) -> dict[str, Any]:
+def _called(place: Place) -> str:
+    row, column = place
+    return row if column == ALONE else f"{row}, {column}"
+
+
+def _choice(
+    of: str,
+    called: Callable[[Any], str],
+    candidates: Mapping[Any, NDArray],
+    member: NDArray,
+    level: float,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """One choice, or none where there is nothing to choose from."""
+    if len(candidates) < 2:
+        return []
     found = choose(candidates, member, level=level, seed=seed)
-    return {
-        "of": of,
-        "candidates": len(candidates),
-        "best": found.name,
-        "optimistic": estimate_json(found.optimistic),
-        "honest": estimate_json(found.honest),
-        "chosen": list(found.chosen),
-    }
+    return [
+        {
+            "of": of,
+            "candidates": len(candidates),
+            "best": called(found.name),
+            "optimistic": estimate_json(found.optimistic),
+            "honest": estimate_json(found.honest),
+            "chosen": [called(pick) for pick in found.chosen],
+        }
+    ]

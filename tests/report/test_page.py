@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from diffaudit_jax.report import Report, membership_report, redraw, render
-from diffaudit_jax.report.page import estimate, flat, link, shares
-from diffaudit_jax.report.schema import DOCUMENT, faults
+from diffaudit_jax.report.page import estimate, flat, link, p_value, shares
+from diffaudit_jax.report.schema import DOCUMENT, SINCE_2, faults
 from diffaudit_jax.types import InputError
 
 from .audits import HOSTILE, SIZES, audit
@@ -156,6 +156,80 @@ def test_a_report_without_extras_has_a_page():
     assert "lind check" not in text
 
 
+@pytest.fixture(scope="module")
+def full():
+    """A report with everything, in which every name tries to break out of the page."""
+    given, rng = audit("detected"), np.random.default_rng(1)
+    n = len(given["member"])
+    given["member"] = rng.permutation(given["member"])
+    study = {
+        (HOSTILE, by, k / 4): rng.normal(size=n) + (2 * k - 3) * given["member"]
+        for by in ("time", HOSTILE)
+        for k in (1, 2)
+    }
+    names = np.where(rng.random(n) < 0.5, HOSTILE, "other")
+    names[:3] = "few & rare"
+    return membership_report(**given, study=study, strata={HOSTILE: names, "digit": rng.integers(0, 2, n)}).document
+
+
+def test_everything_is_shown_and_nothing_breaks_out(full):
+    html = render(full)
+    page = Page(html)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    text = " ".join(page.text.split())
+    assert text.index("What each attack finds") < text.index("How the attack was chosen")
+    assert f"Who is exposed more: {HOSTILE}" in text
+    assert "few & rare (" in text
+    assert text.count("Widest gap") == 2
+    assert text.count("(Holm)") >= 2 + 2 * 3 + 1  # attacks, gaps of both stratifications, the glossary
+    assert "best of 4 variants" in text
+    shades = [value for value in page.values("style") if value.startswith("background")]
+    areas = [area for row in full["study"]["rows"] for area in row["auc"]]
+    assert ["213,94,0" in shade for shade in shades] == [area >= 0.5 for area in areas] == [False, True] * 2
+    assert all(re.fullmatch(r"background:rgba\((213,94,0|0,114,178),0\.\d+\)", shade) for shade in shades)
+    assert page.values("class").count("best") == 1
+    assert list(faults(full, DOCUMENT)) == []
+
+
+def as_version_1(document):
+    """What the first version of the library would have written: the shared interval, and no later part."""
+    old = {key: part for key, part in copy.deepcopy(document).items() if key not in SINCE_2}
+    for attack in old["attacks"]:
+        attack["auc_shared"] = attack["auc"]
+    return old | {"schema_version": 1}
+
+
+@pytest.mark.parametrize("level", SIZES)
+def test_a_document_of_version_1_is_still_drawn(reports, tmp_path, level):
+    (tmp_path / "report.json").write_text(json.dumps(as_version_1(reports[level].document)))
+    text = Page(redraw(tmp_path).read_text(encoding="utf-8")).text
+    assert "How the attack was chosen" not in text
+    assert "Who is exposed more" not in text
+    assert all(sentence in text for sentence in reports[level].document["verdict"]["sentences"])
+    document = Report.load(tmp_path).document
+    assert document["tests"] == reports[level].document["tests"]  # they follow from numbers that version 1 holds
+    assert list(faults(document, DOCUMENT)) == []
+    assert document["schema_version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("attacks.0.auc.low", 1.5, r"has numbers that do not fit together \(an AUC of .* is no interval"),
+        ("attacks.0.surest.p_value", 7, r"has numbers that do not fit together \(p-value 1 is 7.0"),
+        ("level", 95, r"has numbers that do not fit together \(level is 95"),
+        ("attacks.0.surest", ..., r"lacks attacks\[0\].surest"),
+    ],
+)
+def test_a_damaged_document_of_version_1_is_refused(reports, tmp_path, place, value, says):
+    old = as_version_1(damaged(reports["detected"].document, place, value))
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match=rf"{says}.*: write the report again\.$"):
+        redraw(tmp_path)
+
+
 def test_saving_reading_and_drawing_again_change_nothing(reports, tmp_path):
     report = reports["detected"]
     json_path, html_path = report.save(tmp_path / "new" / "folder")
@@ -238,6 +312,12 @@ WRONG = [
     ("trajectory.times", [0.5], "do not fit together"),
     ("trajectory.losses.eps.auc", [0.5, None], r"has None at trajectory.losses.eps.auc\[1\], not a number"),
     ("exposed.0.trajectory", None, "do not fit together"),
+    ("tests", ..., "lacks tests"),
+    ("tests.weak.auc.adjusted", "small", "has 'small' at tests.weak.auc.adjusted, not a number"),
+    ("tests.weak", ..., "do not fit together .*weak"),
+    ("choices.0.honest", None, r"has None at choices\[0\].honest, not an object"),
+    ("study", [], r"has \[\] at study, not an object"),
+    ("exposure", None, "has None at exposure, not a list"),
     ("exposed.0.row", -1, r"has -1 at exposed\[0\].row"),
     ("provenance", [], r"has \[\] at provenance, not an object"),
     ("limits", ["a", None], r"has None at limits\[1\], not text"),
@@ -303,6 +383,21 @@ def test_estimates_in_words(value, low, high, plain, percentage):
     assert estimate(given) == plain
     assert shares(given).replace("\N{NO-BREAK SPACE}", " ") == percentage
     assert estimate(None) == shares(None) == "\N{EN DASH}"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (0.0, "p < 0.001"),
+        (0.00099, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0342, "p = 0.034"),
+        (0.5, "p = 0.5"),
+        (1.0, "p = 1"),
+    ],
+)
+def test_p_values_in_words(value, says):
+    assert p_value(value) == says
 
 
 @pytest.mark.parametrize(
