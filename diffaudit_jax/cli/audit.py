@@ -132,7 +132,7 @@ def _setting(subject: Subject, options: Audit) -> Setting:
     setting = Setting(
         options.asking,
         target.process,
-        "learned" if target.variance == "learned" else "fixed_small",
+        target.variance,
         jax.random.fold_in(jax.random.key(options.seed), 3),
     )
     if not {"nearest", "nearest-5", "surrogate"} & set(names):
