@@ -77,9 +77,6 @@ ATTACKS: Mapping[str, Callable[[Process], Attack]] = {
     "fluctuation": lambda process: fluctuation([0.1, 0.3], strengths=[0.8, 0.5], num_noises=2),
     "variation": lambda process: variation(0.3, num_variations=2, num_steps=2),
     "gsa1": lambda process: gradient_norms([0.1, 0.5], num_noises=2),
-    "gsa2": lambda process: gradient_norms(
-        [0.1, 0.4], aggregate="gradient", statistic="norm", num_noises=2, common_noise=False
-    ),
     "likelihood": lambda process: likelihood([0.1, 0.3, 0.6], num_probes=2),
 }
 ACCESS = {"white": WhiteBox, "gray": GrayBox, "variation": Variation, "black": BlackBox}

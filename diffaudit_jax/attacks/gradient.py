@@ -61,7 +61,9 @@ def gradient_norms(
 
     Returns:
       A white-box attack whose features are float32 [tensors], the norms in the order of ``jax.tree.leaves(params)``.
-      Costs len(times) x num_noises network calls a query, each of them with a backward pass.
+      Costs len(times) x num_noises network calls a query, each of them with a backward pass, and while a block is on
+      the device the memory of as many training examples: at 10 times, 32x32 and 0.7 M parameters 9 MB a query on CPU
+      (GSA1), 13 MB (GSA2). Where memory is short, audit with a smaller `block`.
 
     Raises:
       InputError: if a time lies outside (0, 1], the grid is empty, no noise is drawn, or a name is unknown.
@@ -133,4 +135,4 @@ def score(statistic: Statistic = "log") -> Score:
 
 
 def _norms(gradient: Any) -> Float[Array, " tensors"]:
-    return jnp.stack([jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(leaf) ** 2)) for leaf in jax.tree.leaves(gradient)])
+    return jnp.stack([jnp.sqrt(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient)])

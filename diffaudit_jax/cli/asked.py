@@ -11,7 +11,7 @@ import numpy as np
 from diffaudit_jax import data
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.metrics.membership import FEWEST
-from diffaudit_jax.types import InputError, Query
+from diffaudit_jax.types import InputError, Query, known
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Asked:
     """Images of the same kind that it was not trained on; given together with --members."""
     duplicates: Literal["refuse", "drop"] = "refuse"
     """What to do about images that are on both sides: refuse them, or keep them as members only."""
+    strata: tuple[str, ...] = ()
+    """Compare how exposed the groups of these are: label, or attributes that the images come with, e.g. smile."""
 
 
 def check_sizes(members: int, nonmembers: int) -> None:
@@ -101,6 +103,19 @@ def queries_of(split: data.Split, num_classes: int | None) -> Query:
             f"give images of these classes."
         )
     return queries
+
+
+def strata_of(options: Asked, split: data.Split) -> dict[str, np.ndarray]:
+    """Returns the group of every image in each stratification that is asked for."""
+    both = data.concatenate(split.members, split.nonmembers)
+    columns = {name: column for name, column in (both.attributes or {}).items() if column.ndim == 1}
+    if both.labels is not None:
+        columns["label"] = np.asarray(both.label_names)[both.labels] if both.label_names else both.labels
+    for name in options.strata:
+        if not columns:
+            raise InputError(f"--strata {name} was asked for, and the images have neither labels nor attributes.")
+        known("stratification", name, columns)
+    return {name: columns[name] for name in options.strata}
 
 
 def _pool(source: str, groups: str | None = None) -> data.Pool:

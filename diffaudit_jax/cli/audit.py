@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
+import numpy as np
 import tyro
 
 from diffaudit_jax import attacks, data
 from diffaudit_jax.cli import black
-from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of
+from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import named
 from diffaudit_jax.cli.passes import Seen, check_calls, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.cli.setting import Setting, grid
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
-from diffaudit_jax.report import Report, Trajectory, membership_report
+from diffaudit_jax.report import Report, Trajectory, membership_report, trajectory_study
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError
 
@@ -92,6 +93,7 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     check_sizes(len(split.members), len(split.nonmembers))
     target, queries, member = subject.target, queries_of(split, subject.target.num_classes), split.member
     check_truth(split, subject.record.get("split"))
+    strata = strata_of(options.asked, split)
     setting = _setting(subject, options)
     made = passes(named(options.asking), setting)
     check_calls(made, len(member), options.asking.query_budget)
@@ -110,6 +112,8 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
         member,
         images=queries.x,
         groups=split.groups,
+        study=_study(seen, setting),
+        strata=strata or None,
         trajectory=_trajectory(seen, setting),
         attacks=seen.specs,
         provenance=provenance(
@@ -153,3 +157,15 @@ def _trajectory(seen: Seen, setting: Setting) -> Trajectory | None:
         return None
     losses = {loss: attacks.trajectory.average(found, loss) for loss in found._fields}
     return Trajectory(grid(setting), losses)
+
+
+def _study(seen: Seen, setting: Setting) -> dict[tuple, np.ndarray] | None:
+    """Returns the scores of every variant of the trajectories that were seen, by threat model."""
+    accesses = {"trajectory": "white-box", "x0-api": "gray-box"}
+    variants = {
+        (access, *name): scores
+        for observed, access in accesses.items()
+        if observed in seen.features
+        for name, scores in trajectory_study(seen.features[observed], grid(setting)).items()
+    }
+    return variants or None

@@ -4,10 +4,16 @@ from diffaudit_jax.metrics.blind import BlindBaseline as BlindBaseline
 from diffaudit_jax.metrics.blind import advantage_over_blind as advantage_over_blind
 from diffaudit_jax.metrics.blind import blind_baseline as blind_baseline
 from diffaudit_jax.metrics.blind import blind_scores as blind_scores
+from diffaudit_jax.metrics.choosing import Choice as Choice
+from diffaudit_jax.metrics.choosing import choose as choose
+from diffaudit_jax.metrics.exposure import Exposure as Exposure
+from diffaudit_jax.metrics.exposure import exposure as exposure
 from diffaudit_jax.metrics.intervals import Estimate as Estimate
 from diffaudit_jax.metrics.intervals import clopper_pearson as clopper_pearson
 from diffaudit_jax.metrics.membership import MembershipStats as MembershipStats
 from diffaudit_jax.metrics.membership import membership_stats as membership_stats
+from diffaudit_jax.metrics.multiple import auc_p_value as auc_p_value
+from diffaudit_jax.metrics.multiple import holm as holm
 from diffaudit_jax.metrics.operating import OperatingPoint as OperatingPoint
 from diffaudit_jax.metrics.operating import tpr_at_fpr as tpr_at_fpr
 from diffaudit_jax.metrics.quality import DensityCoverage as DensityCoverage
