@@ -1,5 +1,7 @@
 """Where the framework stops: a Flax module becomes a `Network` of one example that predicts eps and x0."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +27,8 @@ class Model:
       predicts: What the module's output is (`models.precondition`).
       learn_sigma: Whether the output carries a variance in a second half of the channels.
       num_classes: Classes of a conditional module, else None.
-      config: JSON that `from_config` turns back into this model.
+      config: JSON that `from_config` turns back into this model. Of a module of your own, whatever else tells it from
+        others, e.g. a name and a version: an audit sees its class and settings, but not the code inside.
       told: What the module is told of the time (`models.precondition`).
       signed: Whether the module takes images in [-1, 1], else [0, 1].
       null_class: Whether index `num_classes` stands for no class, which guidance needs.
@@ -80,13 +83,13 @@ def from_linen(model: Model, process: Process) -> Network:
         assert isinstance(out, jax.Array)
         return out
 
-    return _network(model, process, init, call)
+    return _network(model, process, init, call, _described(module, repr(module)))
 
 
 def from_nnx(module: nnx.Module, model: Model, process: Process) -> tuple[Network, Params]:
     """Takes a trained NNX module apart into pure functions of one example and their parameters.
 
-    Dropout and the like are off; everything the module carries counts as a parameter.
+    Dropout and the like are off; everything the module carries counts as a parameter. The module is left as it is.
 
     Args:
       module: Called as ``module(x, time)``, or ``module(x, time, label)`` if `model.num_classes` is set.
@@ -96,15 +99,16 @@ def from_nnx(module: nnx.Module, model: Model, process: Process) -> tuple[Networ
     Returns:
       The network, and the parameters to call it with.
     """
-    module.eval()
-    graph, params = nnx.split(module)
+    copy = nnx.merge(*nnx.split(module))
+    copy.eval()
+    graph, params = nnx.split(copy)
 
     def call(params: Params, x: Example, time: Time, label: Any, key: Key | None) -> jax.Array:
         del key
         arguments = (x, time) if model.num_classes is None else (x, time, label)
         return nnx.merge(graph, params)(*arguments)
 
-    return _network(model, process, lambda key: params, call), params
+    return _network(model, process, lambda key: params, call, _described(module, str(graph))), params
 
 
 def guided(network: Network, scale: float, num_classes: int) -> Network:
@@ -134,7 +138,7 @@ def guided(network: Network, scale: float, num_classes: int) -> Network:
     return Network(network.init, apply, {**network.config, "guidance": scale})
 
 
-def _network(model: Model, process: Process, init: Any, call: Any) -> Network:
+def _network(model: Model, process: Process, init: Any, call: Any, module: str) -> Network:
     def apply(params: Params, xt: Example, t: Time, cond: Any = None, *, key: Key | None = None) -> Prediction:
         x = fed(model.predicts, process, xt, t, signed=model.signed)
         time = told(model.told, process, t, signed=model.signed)
@@ -143,7 +147,18 @@ def _network(model: Model, process: Process, init: Any, call: Any) -> Network:
         return read(model.predicts, model.learn_sigma, process, out[0] if model.batched else out, xt, t)
 
     # Jitted within whatever asks, so that one trace of the network serves every program that asks it alike.
-    return Network(init, jax.jit(apply), {"model": dict(model.config), "predicts": model.predicts, "told": model.told})
+    return Network(init, jax.jit(apply), {**_read_as(model), "model": dict(model.config), "module": module})
+
+
+def _read_as(model: Model) -> dict[str, Any]:
+    names = ("predicts", "learn_sigma", "num_classes", "told", "signed", "null_class", "batched")
+    return {"shape": list(model.shape), **{name: getattr(model, name) for name in names}}
+
+
+def _described(module: Any, settings: str) -> str:
+    """Returns a module's class and a hash of its settings; functions among them count by name, not by address."""
+    kind, lasting = type(module), re.sub(r" at 0x[0-9a-f]+", "", settings)
+    return f"{kind.__module__}.{kind.__qualname__} {hashlib.sha256(lasting.encode()).hexdigest()[:16]}"
 
 
 def _lifted(model: Model, arguments: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -204,9 +206,9 @@ def test_a_batched_module_is_called_on_batches_of_one():
 class Affine(nnx.Module):
     """An NNX module of one example."""
 
-    def __init__(self, rngs):
+    def __init__(self, rngs, rate=0.5):
         self.mix = nnx.Linear(1, 1, rngs=rngs)
-        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.drop = nnx.Dropout(rate, rngs=rngs)
 
     def __call__(self, x, time):
         return self.drop(self.mix(x)) + time
@@ -220,6 +222,67 @@ def test_an_nnx_module_becomes_pure_functions():
     np.testing.assert_allclose(jax.jit(network.apply)(params, x, t).eps, want, atol=16 * EPS32 * 10)
     halved = jax.tree.map(lambda leaf: leaf / 2 if leaf.dtype == jnp.float32 else leaf, params)
     np.testing.assert_allclose(network.apply(halved, x, t).eps - 9, (want - 9) / 2, atol=16 * EPS32 * 10)
+
+
+class Scaled(nn.Module):
+    """As `Tell`, with the same parameters and a setting of its own."""
+
+    by: float = 1.0
+    activation: Any = None
+
+    @nn.compact
+    def __call__(self, x, time, label=None, *, deterministic=True):
+        return self.param("scale", nn.initializers.ones_init(), ()) * self.by * x
+
+
+OTHERS = {
+    "class": Model(Tell(), SHAPE),
+    "setting": Model(Scaled(2.0), SHAPE),
+    "function": Model(Scaled(activation=partial(jax.nn.gelu, approximate=True)), SHAPE),
+    "shape": Model(Scaled(), (4, 4, 2)),
+    "predicts": Model(Scaled(), SHAPE, predicts="v"),
+    "learn_sigma": Model(Scaled(), SHAPE, learn_sigma=True),
+    "num_classes": Model(Scaled(), SHAPE, num_classes=3),
+    "told": Model(Scaled(), SHAPE, told="time"),
+    "signed": Model(Scaled(), SHAPE, signed=False),
+    "null_class": Model(Scaled(), SHAPE, null_class=False),
+    "batched": Model(Scaled(), SHAPE, batched=True),
+    "version": Model(Scaled(), SHAPE, config={"version": 2}),
+}
+
+
+def described(model):
+    return json.dumps(from_linen(model, PROCESS).config)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_modules_of_equal_parameters_are_told_apart(other):
+    assert described(OTHERS[other]) != described(Model(Scaled(), SHAPE))
+
+
+def test_a_module_made_again_is_the_same():
+    def made():
+        def activation(x):
+            return x
+
+        return Scaled(activation=partial(activation))
+
+    one, two = made(), made()
+    assert repr(one) != repr(two)  # which shows where in memory their functions lie
+    assert described(Model(one, SHAPE)) == described(Model(two, SHAPE))
+
+
+def test_nnx_modules_of_equal_parameters_are_told_apart():
+    def config(rate):
+        return json.dumps(from_nnx(Affine(nnx.Rngs(0), rate), Model(None, SHAPE), PROCESS)[0].config)
+
+    assert config(0.5) == config(0.5) != config(0.25)
+
+
+def test_an_nnx_module_is_left_in_its_mode():
+    module = Affine(nnx.Rngs(0))
+    from_nnx(module, Model(None, SHAPE), PROCESS)
+    assert not module.drop.deterministic
 
 
 @pytest.mark.parametrize(("option", "says"), [("predicts", "prediction 'esp'"), ("told", "way to tell the time 'esp'")])
