@@ -155,10 +155,12 @@ def _check(queries: Query, target: Target) -> None:
             raise InputError(f"floating queries lie in [-1, 1], got {x.min():.4g} to {x.max():.4g}: rescale them.")
     if queries.cond is not None and target.num_classes is not None:
         cond = np.asarray(queries.cond)
-        if cond.min() < 0 or cond.max() > target.num_classes:
+        # A network that does not say whether it has a class for none is believed to have one.
+        null = target.network is None or bool(target.network.config.get("null_class", True))
+        if cond.min() < 0 or cond.max() >= target.num_classes + null:
             raise InputError(
                 f"classes {cond.min()} to {cond.max()} were asked about, the target has 0 to {target.num_classes - 1} "
-                f"(and {target.num_classes} for none)."
+                f"({f'and {target.num_classes}' if null else 'and no class'} for none)."
             )
     rows, counts = np.unique(np.asarray(queries.row), return_counts=True)
     if len(rows) < len(x):

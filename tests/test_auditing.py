@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -249,6 +250,25 @@ def holding(value):
 def test_bad_queries_are_refused(queries, says):
     with pytest.raises(InputError, match=says):
         audit(attack(), gaussian(PROCESS), queries, key=KEY)
+
+
+def conditional(**config):
+    target = gaussian(PROCESS)
+    assert target.network is not None
+    return replace(target, num_classes=3, network=replace(target.network, config=config))
+
+
+@pytest.mark.parametrize("config", [{}, {"null_class": True}])
+def test_the_class_for_none_may_be_asked(config):
+    cond = np.array([0, 1, 2, 3])
+    assert np.isfinite(audit(attack(), conditional(**config), bad(cond=cond), key=KEY).scores).all()
+    with pytest.raises(InputError, match=r"classes 1 to 4 were asked about, the target has 0 to 2 \(and 3 for none"):
+        audit(attack(), conditional(**config), bad(cond=cond + 1), key=KEY)
+
+
+def test_the_class_for_none_is_refused_where_there_is_none():
+    with pytest.raises(InputError, match=r"classes 0 to 3 .* the target has 0 to 2 \(and no class for none"):
+        audit(attack(), conditional(null_class=False), bad(cond=np.arange(4)), key=KEY)
 
 
 def test_content_hash_sees_structure_type_shape_and_bytes():

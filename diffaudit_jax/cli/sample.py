@@ -90,7 +90,7 @@ def _target(subject: Subject, options: Sample) -> Target:
     own = FAMILIES[family].sampler if family in FAMILIES else "ddim"
     sampler = known("sampler", options.sampler or own, SAMPLERS)
     if options.guidance != 1:
-        if target.num_classes is None or not network.config["model"].get("null_class"):
+        if target.num_classes is None or not network.config.get("null_class", True):
             raise InputError(f"--guidance needs a model of classes and of none, got {options.guidance} without.")
         network = guided(network, options.guidance, target.num_classes)
     # NCSN takes 100 updates at each of 10 levels, NCSNv2 5 at each of hundreds.

@@ -13,7 +13,7 @@ from flax import nnx
 
 from diffaudit_jax.models.precondition import PREDICTS, TOLD, Predicts, Told, fed, read, told
 from diffaudit_jax.process import Process
-from diffaudit_jax.types import Example, Key, Network, Params, Prediction, Time, known
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time, known
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,16 @@ def guided(network: Network, scale: float, num_classes: int) -> Network:
     Returns:
       The guided network; a query without a class is answered by the null class, unguided.
 
+    Raises:
+      InputError: if the network has no null class.
+
     References:
       Ho and Salimans 2022, https://arxiv.org/abs/2207.12598
     """
+    if not network.config.get("null_class", True):
+        raise InputError(
+            f"guidance needs a null class, and this model has classes 0 to {num_classes - 1} alone: ask it unguided."
+        )
 
     def apply(params: Params, xt: Example, t: Time, cond: Any = None, *, key: Key | None = None) -> Prediction:
         null = network.apply(params, xt, t, jnp.asarray(num_classes), key=key)

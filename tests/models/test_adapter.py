@@ -185,6 +185,12 @@ def test_guidance_goes_from_the_null_class_towards_the_class(scale):
     assert guided(network, scale, 3).config["guidance"] == scale
 
 
+def test_guidance_needs_a_null_class():
+    network = from_linen(telling(num_classes=3, null_class=False), PROCESS)
+    with pytest.raises(InputError, match="needs a null class, and this model has classes 0 to 2 alone"):
+        guided(network, 2.0, 3)
+
+
 class Batched(nn.Module):
     """A user's own module, with flax's GroupNorm, which takes axis 0 for a batch."""
 
