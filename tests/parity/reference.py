@@ -31,7 +31,8 @@ def build(config: dict[str, Any], seed: int = 0) -> Any:
 
 def scheduler(config: dict[str, Any]) -> Any:
     if config["_class_name"] == "ScoreSdeVpScheduler":
-        from diffusers.schedulers.deprecated import ScoreSdeVpScheduler
+        # Not from the package, which offers it only where transformers is installed.
+        from diffusers.schedulers.deprecated.scheduling_sde_vp import ScoreSdeVpScheduler
 
         return ScoreSdeVpScheduler.from_config(config)
     return getattr(diffusers, config["_class_name"]).from_config(config)
