@@ -27,6 +27,12 @@ class Weights:
     """Whether q, k and v come before heads in the weights."""
     rescale_timesteps: bool | None = None
     """Whether the network was told times rescaled to 1000."""
+    predict_xstart: bool | None = None
+    """Whether the network predicts the clean image; the noise if not given."""
+    sigma_small: bool | None = None
+    """Whether a variance that is not learned is the smaller one."""
+    key: str | None = None
+    """Where in the file the weights are, if not at its top: ema, or ema/params further down."""
 
 
 class Subject(NamedTuple):

@@ -77,11 +77,12 @@ def load(
     tensors = read_safetensors(path) if path.suffix in (".safetensors", ".json") else read_torch(path, key)
     found = structure(tensors, path)
     if image_size is None:
-        raise InputError(f"{path} does not tell the side of its images: say image_size.")
+        raise InputError(f"{path} does not tell the side of its images: say image_size (--image-size).")
     if (num_heads is None) == (num_head_channels is None):
         raise InputError(
             f"{path} does not tell its heads, got {num_heads=} and {num_head_channels=}: say one of them, num_heads=4 "
-            "being both projects' default and num_head_channels=64 that of most published guided-diffusion models."
+            "being both projects' default and num_head_channels=64 that of most published guided-diffusion models "
+            "(--num-heads, --num-head-channels)."
         )
     process: Process = SCHEDULES[known("schedule", schedule, SCHEDULES)](num_steps)
     heads = {"head_channels": num_head_channels, "num_heads": 1 if num_heads is None else num_heads}
@@ -120,7 +121,7 @@ def _told(num_steps: int, rescale_timesteps: bool | None) -> Told:
     if rescale_timesteps is None and num_steps != 1000:
         raise InputError(
             f"a model of {num_steps} steps is told step i as i or as i x 1000/{num_steps}: say rescale_timesteps, True "
-            "by default in improved-diffusion and False in guided-diffusion."
+            "by default in improved-diffusion and False in guided-diffusion (--rescale-timesteps)."
         )
     return "step-of-1000" if rescale_timesteps else "step"
 

@@ -146,7 +146,7 @@ def _picked(path: Path, top: Any, key: str | None) -> dict[str, Any]:
         listed = ", ".join(repr(place) if place else "'' (the top)" for place in places[:LISTED]) + ", ..." * (
             len(places) > LISTED
         )
-        where = f"pass one of {listed} as key" if places else "save a state_dict"
+        where = f"pass one of {listed} as key (--key)" if places else "save a state_dict"
         what = "tensors in more than one place" if key is None and len(places) > 1 else "no tensors at the top"
         what = what if key is None else f"no tensors right under {shown(key)!r}"
         raise InputError(f"{path} has {what}: {where}.")

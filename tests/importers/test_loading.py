@@ -1,6 +1,8 @@
 """A path becomes a target by what it holds, in the library and on the command line; what it cannot be is said."""
 
+import inspect
 import json
+from dataclasses import fields, replace
 
 import jax
 import numpy as np
@@ -10,10 +12,12 @@ from PIL import Image
 from diffaudit_jax import audit, importers
 from diffaudit_jax.attacks import loss_trajectory
 from diffaudit_jax.cli import main
+from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.importers.safetensors import read_safetensors
 from diffaudit_jax.types import InputError, Query
+from tests.importers import torchfiles
 from tests.oracles import images
-from tests.parity.guided_cases import CASES, FIXTURES, SIDE
+from tests.parity.guided_cases import CASES, FIXTURES, SIDE, fixture, state
 
 DIFFUSERS, GUIDED = FIXTURES / "diffusers" / "ddpm", FIXTURES / "guided.pt"
 FLAGS = {"image_size": SIDE, **CASES["new order"].flags}
@@ -53,6 +57,29 @@ def test_a_checkpoint_is_sampled_from_the_command_line(tmp_path):
     with np.load(tmp_path / "samples.npz") as arrays:
         assert arrays["images"].shape == (3, SIDE, SIDE, 3)
         assert len(np.unique(arrays["images"])) > 1
+
+
+def test_the_command_line_says_all_that_weights_do_not_tell():
+    asked = {name for name in inspect.signature(importers.guided.load).parameters if name != "path"}
+    assert {field.name for field in fields(Weights)} == asked
+
+
+def test_weights_further_down_in_a_file_are_read_as_flagged(tmp_path):
+    weights = {name: np.float32(array) for name, array in state(fixture("plain")[0]).items()}
+    strides = lambda a: tuple(n // 4 for n in a.strides)  # noqa: E731
+    entries = {
+        name: torchfiles.tensor(torchfiles.storage(name, array.size), array.shape, strides(array))
+        for name, array in weights.items()
+    }
+    value = torchfiles.mapping({"ema": torchfiles.mapping(entries), "raw": torchfiles.mapping(entries)})
+    path = tmp_path / "training.pt"
+    path.write_bytes(torchfiles.zip_file(value, {name: array.tobytes() for name, array in weights.items()}))
+    said = Weights(SIDE, num_heads=1)
+    with pytest.raises(InputError, match=r"pass one of 'ema', 'raw' as key \(--key\)"):
+        load_subject(path, said)
+    target = load_subject(path, replace(said, key="ema", predict_xstart=True, sigma_small=True)).target
+    assert target.variance == "fixed_small"
+    assert target.config["network"]["predicts"] == "x0"
 
 
 def test_a_folder_of_images_is_a_black_box(tmp_path, capsys):

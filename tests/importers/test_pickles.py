@@ -125,7 +125,7 @@ def test_the_top_can_be_picked_beside_other_places(tmp_path):
 
 def test_a_long_list_of_places_is_cut(tmp_path):
     value = tf.sequence(*[tf.mapping({"x": TENSOR})] * 14)
-    with pytest.raises(InputError, match=r"pass one of '0', .*, '11', \.\.\. as key\."):
+    with pytest.raises(InputError, match=r"pass one of '0', .*, '11', \.\.\. as key \(--key\)\."):
         read(tmp_path / "x.pt", tf.zip_file(value, {"0": X.tobytes()}))
 
 
