@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from diffaudit_jax.importers.arrange import arranged, sources, taken_apart
 from diffaudit_jax.importers.imported import Imported
-from diffaudit_jax.importers.pickles import read_torch
-from diffaudit_jax.importers.safetensors import read_safetensors, write_safetensors
+from diffaudit_jax.importers.safetensors import write_safetensors
 from diffaudit_jax.importers.schedulers import Schedule, schedule
-from diffaudit_jax.importers.tensors import Tensors, shown
+from diffaudit_jax.importers.tensors import shown
 from diffaudit_jax.importers.unet2d import unet2d
 from diffaudit_jax.importers.unet2d_names import renewed, unet2d_names
+from diffaudit_jax.importers.weights import read_weights
 from diffaudit_jax.models import Model
 from diffaudit_jax.process import Process
 from diffaudit_jax.types import InputError, Params, write_atomic
@@ -113,8 +113,7 @@ def _params(model: Model, home: Path) -> Params:
     path = next((home / name for name in WEIGHTS if (home / name).is_file()), None)
     if path is None:
         raise InputError(f"{home} has no weights: none of {', '.join(WEIGHTS)} is there.")
-    tensors: Tensors = read_torch(path) if path.suffix == ".bin" else read_safetensors(path)
-    return arranged(_template(model), _names(model), renewed(tensors), path)
+    return arranged(_template(model), _names(model), renewed(read_weights(path)), path)
 
 
 def _template(model: Model) -> Params:

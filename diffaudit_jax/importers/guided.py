@@ -21,8 +21,7 @@ import jax
 from diffaudit_jax.importers.arrange import arranged
 from diffaudit_jax.importers.guided_layout import Structure, layout, structure
 from diffaudit_jax.importers.imported import Imported
-from diffaudit_jax.importers.pickles import read_torch
-from diffaudit_jax.importers.safetensors import read_safetensors
+from diffaudit_jax.importers.weights import read_weights
 from diffaudit_jax.models import Model, from_linen, unet
 from diffaudit_jax.models.precondition import Told
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear
@@ -74,7 +73,7 @@ def load(
         tensor is missing, left over or of another shape, or what must be said is not.
     """
     path = Path(path)
-    tensors = read_safetensors(path) if path.suffix in (".safetensors", ".json") else read_torch(path, key)
+    tensors = read_weights(path, key)
     found = structure(tensors, path)
     if image_size is None:
         raise InputError(f"{path} does not tell the side of its images: say image_size (--image-size).")

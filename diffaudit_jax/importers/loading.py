@@ -1,7 +1,6 @@
 """From a path to a target: what a checkpoint is, is told by its content, never by its name."""
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.importers import diffusers, guided
 from diffaudit_jax.importers.images import from_images
 from diffaudit_jax.importers.imported import Imported
+from diffaudit_jax.importers.weights import is_safetensors, is_torch
 from diffaudit_jax.models import from_linen
 from diffaudit_jax.types import InputError
 
@@ -27,7 +27,9 @@ def recognise(path: str | os.PathLike) -> Kind:
     if not path.exists():
         raise InputError(f"there is no {path}: give a run directory, a diffusers folder, or a file of weights.")
     if path.is_file():
-        if _is_weights(path):
+        with open(path, "rb") as file:
+            head = file.read(16)
+        if is_torch(head) or is_safetensors(head):
             return "guided-diffusion"
         raise InputError(
             f"{path} is neither a torch checkpoint nor safetensors: give the .pt of improved- or guided-diffusion, or "
@@ -91,10 +93,3 @@ def to_target(imported: Imported, kind: str) -> Target:
 
 
 LOADERS: Mapping[str, Callable[..., Imported]] = {"diffusers": diffusers.load, "guided-diffusion": guided.load}
-
-
-def _is_weights(path: Path) -> bool:
-    with open(path, "rb") as file:
-        head = file.read(16)
-    # A torch file is a zip, or a pickle that starts with protocol 2; safetensors start with a length and a brace.
-    return zipfile.is_zipfile(path) or head[:2] == b"\x80\x02" or head[8:9] == b"{"

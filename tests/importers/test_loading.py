@@ -3,6 +3,7 @@
 import inspect
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +14,8 @@ from diffaudit_jax import audit, importers
 from diffaudit_jax.attacks import loss_trajectory
 from diffaudit_jax.cli import main
 from diffaudit_jax.cli.subject import Weights, load_subject
-from diffaudit_jax.importers.safetensors import read_safetensors
+from diffaudit_jax.importers.safetensors import read_safetensors, write_safetensors
+from diffaudit_jax.importers.weights import read_weights
 from diffaudit_jax.types import InputError, Query
 from tests.importers import torchfiles
 from tests.oracles import images
@@ -80,6 +82,27 @@ def test_weights_further_down_in_a_file_are_read_as_flagged(tmp_path):
     target = load_subject(path, replace(said, key="ema", predict_xstart=True, sigma_small=True)).target
     assert target.variance == "fixed_small"
     assert target.config["network"]["predicts"] == "x0"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".bin", ""])
+@pytest.mark.parametrize("form", ["safetensors", "zip", "legacy", "legacy of protocol 4"])
+def test_weights_are_told_by_their_first_bytes(tmp_path, form, suffix):
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    value, path = torchfiles.mapping({"x": torchfiles.tensor(torchfiles.storage())}), tmp_path / f"weights{suffix}"
+    match form:
+        case "safetensors":
+            write_safetensors(path, {"x": x})
+        case "zip":
+            path.write_bytes(torchfiles.zip_file(value, {"0": x.tobytes()}))
+        case "legacy":
+            path.write_bytes(torchfiles.legacy_file(value, {"0": x.tobytes()}))
+        case _:
+            path.write_bytes((Path(__file__).parent / "fixtures" / "legacy_protocol4_network.pt").read_bytes())
+    assert importers.recognise(path) == "guided-diffusion"
+    tensors = read_weights(path)
+    assert "4" in form or np.array_equal(tensors["x"].read(), x)
+    with pytest.raises(InputError, match=r"lacks tensor 'time_embed\.0\.weight'"):
+        importers.load(path, image_size=SIDE, num_heads=1)
 
 
 def test_a_folder_of_images_is_a_black_box(tmp_path, capsys):
