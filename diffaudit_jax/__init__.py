@@ -26,6 +26,7 @@ from diffaudit_jax._version import __version__ as __version__
 from diffaudit_jax.access import Target as Target
 from diffaudit_jax.attack import Attack as Attack
 from diffaudit_jax.attack import Spec as Spec
+from diffaudit_jax.attack import together as together
 from diffaudit_jax.attack import with_score as with_score
 from diffaudit_jax.auditing import Observations as Observations
 from diffaudit_jax.auditing import audit as audit
