@@ -14,9 +14,9 @@ from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
-from diffaudit_jax.models import FAMILIES, guided
+from diffaudit_jax.models import guided
 from diffaudit_jax.report.grid import grid_png
-from diffaudit_jax.sampler.catalogue import SAMPLERS
+from diffaudit_jax.sampler.catalogue import SAMPLERS, usual_steps
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError, known, write_atomic
 
@@ -83,18 +83,15 @@ def run_sample(options: Sample) -> Path:
 
 
 def _target(subject: Subject, options: Sample) -> Target:
-    target, family = subject.target, str(subject.record.get("family"))
+    target = subject.target
     process, network = target.process, target.network
     if process is None or network is None:
         raise InputError(f"{options.run} holds samples only: give the model they are of.")
-    own = FAMILIES[family].sampler if family in FAMILIES else "ddim"
-    sampler = known("sampler", options.sampler or own, SAMPLERS)
+    sampler = known("sampler", options.sampler or target.config["sampler"], SAMPLERS)
     if options.guidance != 1:
         if target.num_classes is None or not network.config.get("null_class", True):
             raise InputError(f"--guidance needs a model of classes and of none, got {options.guidance} without.")
         network = guided(network, options.guidance, target.num_classes)
-    # NCSN takes 100 updates at each of 10 levels, NCSNv2 5 at each of hundreds.
-    usual = {"ddim": min(50, process.steps), "heun": 18, "langevin": max(1000, 5 * process.steps)}
     return diffusion_target(
         target.params,
         network,
@@ -103,7 +100,7 @@ def _target(subject: Subject, options: Sample) -> Target:
         num_classes=target.num_classes,
         variance=target.variance,
         sampler=sampler,
-        sample_steps=usual.get(sampler, process.steps) if options.steps is None else options.steps,
+        sample_steps=usual_steps(sampler, process) if options.steps is None else options.steps,
     )
 
 

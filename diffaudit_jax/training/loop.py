@@ -15,10 +15,11 @@ import numpy as np
 
 from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.data import Pool
-from diffaudit_jax.models import Model, from_linen, in_float32, precondition
+from diffaudit_jax.models import FAMILIES, Model, from_linen, in_float32, precondition
 from diffaudit_jax.models import from_config as model_from_config
 from diffaudit_jax.process import Process
 from diffaudit_jax.process import from_config as process_from_config
+from diffaudit_jax.sampler.catalogue import check_sampler, usual_steps
 from diffaudit_jax.training.checkpoints import Checkpoints, claim, read_config, write_config
 from diffaudit_jax.training.state import Data, Recipe, TrainInfo, TrainState, example_loss, init_state, make_step
 from diffaudit_jax.types import InputError, Key
@@ -71,7 +72,8 @@ def fit(
       members: Training images (and labels, used if the model is class-conditional).
       recipe: Steps, batch, learning rate, EMA, ...; default `Recipe()`.
       out: Run directory for checkpoints and log; None keeps everything in memory.
-      record: Further JSON for run.json, e.g. where the data came from.
+      record: Further JSON for run.json, e.g. where the data came from. If it has a "family", one of `models.FAMILIES`,
+        the target draws its samples by that family's sampler, else by DDIM.
       checkpoint_every: Steps between checkpoints; the last step always has one.
       progress: Called with (step, num_steps, info) every few steps.
 
@@ -228,8 +230,30 @@ def _run(state: TrainState, model: Model, process: Process, recipe: Recipe, conf
     params = state.ema if recipe.ema_decay else state.params
     network = from_linen(in_float32(model), process)
     variance = "learned" if model.learn_sigma else "fixed_small"
-    target = diffusion_target(params, network, process, model.shape, num_classes=model.num_classes, variance=variance)
+    sampler = _sampler(str(config.get("family")), process)
+    target = diffusion_target(
+        params,
+        network,
+        process,
+        model.shape,
+        num_classes=model.num_classes,
+        variance=variance,
+        sampler=sampler,
+        sample_steps=usual_steps(sampler, process),
+    )
     return Run(target, state, model, process, recipe, config)
+
+
+def _sampler(family: str, process: Process) -> str:
+    """Returns the family's own sampler, or DDIM if there is no family or its own refuses the process chosen for it."""
+    if family not in FAMILIES:
+        return "ddim"
+    own = FAMILIES[family].sampler
+    try:
+        check_sampler(own, process, usual_steps(own, process))
+    except InputError:
+        return "ddim"
+    return own
 
 
 def _log(directory: Path, step: int, info: TrainInfo, seconds: float) -> None:

@@ -14,6 +14,7 @@ from diffaudit_jax.attacks import loss_trajectory
 from diffaudit_jax.auditing import audit
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models import unet
+from diffaudit_jax.process import ddpm_cosine, ncsn, vp_sde
 from diffaudit_jax.training import Recipe, fit, load_run
 from diffaudit_jax.training.checkpoints import Checkpoints
 from diffaudit_jax.training.state import TrainState
@@ -69,6 +70,40 @@ def test_a_run_that_is_written_is_the_run_that_is_not(unbroken, stored):
     log = [json.loads(line) for line in (stored / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [15, 20, 30, 40, 45]
     assert all(np.isfinite(row["loss"]) for row in log)
+
+
+@pytest.mark.parametrize(
+    ("record", "process", "drawn"),
+    [
+        ({"family": "ddpm"}, PROCESS, ("ancestral", 10)),
+        ({"family": "vp-sde"}, vp_sde(), ("euler-maruyama", 1000)),
+        ({"family": "edm"}, PROCESS, ("heun", 18)),
+        ({"family": "ncsn"}, ncsn(10), ("langevin", 1000)),
+        ({"family": "ncsnv2"}, ncsn(232), ("langevin", 1160)),
+        ({"family": "vp-sde"}, PROCESS, ("ddim", 10)),
+        ({"family": "of another version"}, ddpm_cosine(100), ("ddim", 50)),
+        (None, PROCESS, ("ddim", 10)),
+    ],
+)
+def test_samples_are_drawn_as_the_family_draws_them(record, process, drawn):
+    config = fit(KEY, MODEL, process, members(), replace(RECIPE, num_steps=0), record=record).target.config
+    assert (config["sampler"], config["sample_steps"]) == drawn
+
+
+def test_a_loaded_run_draws_as_the_trained_one(tmp_path):
+    run = fit(
+        KEY,
+        MODEL,
+        PROCESS,
+        members(),
+        replace(RECIPE, num_steps=0),
+        out=tmp_path,
+        record={"family": "improved-diffusion"},
+    )
+    targets = (run.target, load_run(tmp_path).target)
+    assert [target.config["sampler"] for target in targets] == ["ancestral"] * 2
+    draws = [jax.jit(target.sample)(target.params, KEY) for target in targets]
+    np.testing.assert_array_equal(*draws)
 
 
 def test_a_finished_run_is_not_trained_again(stored, tmp_path, unbroken):
