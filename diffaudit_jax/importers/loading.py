@@ -1,15 +1,18 @@
 """From a path to a target: what a checkpoint is, is told by its content, never by its name."""
 
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from diffaudit_jax import training
 from diffaudit_jax.access import Target, diffusion_target
+from diffaudit_jax.data.images import SUFFIXES
 from diffaudit_jax.importers import diffusers, guided
 from diffaudit_jax.importers.images import from_images
 from diffaudit_jax.importers.imported import Imported
+from diffaudit_jax.importers.pickles import ZIP_ERRORS
 from diffaudit_jax.importers.weights import is_safetensors, is_torch
 from diffaudit_jax.models import from_linen
 from diffaudit_jax.types import InputError
@@ -29,6 +32,8 @@ def recognise(path: str | os.PathLike) -> Kind:
     if path.is_file():
         with open(path, "rb") as file:
             head = file.read(16)
+        if is_torch(head) and _holds_arrays(path):
+            return "images"
         if is_torch(head) or is_safetensors(head):
             return "guided-diffusion"
         raise InputError(
@@ -39,7 +44,7 @@ def recognise(path: str | os.PathLike) -> Kind:
         return "diffaudit train"
     if any((path / name).is_file() for name in ("config.json", "model_index.json", "unet/config.json")):
         return "diffusers"
-    if any(file.suffix.lower() in (".png", ".jpg", ".jpeg") for file in path.iterdir()):
+    if any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
         return "images"
     raise InputError(
         f"{path} holds no model: a run has a run.json, a diffusers folder a config.json, a bank of samples images."
@@ -53,7 +58,7 @@ def load(path: str | os.PathLike, **options: Any) -> Target:
 
     Args:
       path: A run directory of `diffaudit train`; a diffusers folder (a model's, or a pipeline's with its scheduler); a
-        `.pt` or `.safetensors` of improved- or guided-diffusion; a folder of generated images, which is a black box.
+        `.pt` or `.safetensors` of improved- or guided-diffusion; a black box of generated images, a folder or `.npz`.
       **options: What the weights do not tell, as in `importers.guided.load` or `importers.diffusers.load`.
 
     Returns:
@@ -90,6 +95,16 @@ def to_target(imported: Imported, kind: str) -> Target:
         num_classes=model.num_classes,
         variance=imported.variance,
     )
+
+
+def _holds_arrays(path: Path) -> bool:
+    """Whether a zip archive is one of NumPy's rather than one of torch.save."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except ZIP_ERRORS:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 LOADERS: Mapping[str, Callable[..., Imported]] = {"diffusers": diffusers.load, "guided-diffusion": guided.load}

@@ -30,6 +30,7 @@ from diffaudit_jax.types import InputError
 
 LISTED = 12  # keys named in an error
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+ZIP_ERRORS = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error)
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, then the lengths of the name and of the extra field
 
 
@@ -66,7 +67,7 @@ def _read_zip(path: Path, data: np.ndarray) -> tuple[Any, dict[str, Region]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+    except ZIP_ERRORS as error:
         raise InputError(f"{path} is a zip archive cut short or damaged ({error}): copy it again.") from error
     pickled = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickled) != 1:

@@ -116,7 +116,20 @@ def test_a_folder_of_images_is_a_black_box(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["audit", str(tmp_path), *sides, "--out", str(tmp_path / "audit")])
     assert ended.value.code == 2
-    assert "holds samples only, and eps-loss, x0-loss, vlb-loss need a model's weights" in capsys.readouterr().err
+    assert "there are generated images only, and no model to ask: give --access black." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["0.png", "0.bmp", "0.WEBP", "cats/0.jpeg", "a/b/0.png", "all.npz"])
+def test_generated_images_are_recognised_as_they_are_read(tmp_path, place):
+    image, path = images(1, shape=(8, 8, 3)), tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        np.savez_compressed(path, images=image, labels=np.zeros(1, int))
+    else:
+        Image.fromarray(image[0]).save(path)
+    given = path if path.suffix == ".npz" else tmp_path
+    assert importers.recognise(given) == "images"
+    assert importers.load(given).shape == (8, 8, 3)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
