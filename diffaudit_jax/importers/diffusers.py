@@ -118,7 +118,8 @@ def _params(model: Model, home: Path) -> Params:
 
 def _template(model: Model) -> Params:
     label = None if model.num_classes is None else jnp.int32(0)
-    arguments = (jnp.zeros(model.shape), jnp.zeros(()), label)
+    # Not arrays: a configuration may tell of images that no memory holds.
+    arguments = (jax.ShapeDtypeStruct(model.shape, jnp.float32), jax.ShapeDtypeStruct((), jnp.float32), label)
     assert model.module is not None
     return jax.eval_shape(model.module.init, jax.random.key(0), *arguments)["params"]
 

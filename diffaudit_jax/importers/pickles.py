@@ -89,8 +89,9 @@ def _entry(path: Path, data: np.ndarray, entry: zipfile.ZipInfo) -> Region:
             f"{path}: entry {shown(entry.filename)} is compressed or encrypted and cannot be read in place: save the "
             "file again with torch.save."
         )
-    header = data[max(entry.header_offset, 0) :][: LOCAL_HEADER.size].tobytes()
-    if len(header) < LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
+    # Negative, where the archive says that its directory lies further on than it does.
+    header = data[entry.header_offset :][: LOCAL_HEADER.size].tobytes()
+    if entry.header_offset < 0 or len(header) < LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
         raise InputError(f"{path}: entry {shown(entry.filename)} is not where the archive says: copy the file again.")
     _, name, extra = LOCAL_HEADER.unpack(header)
     start = entry.header_offset + LOCAL_HEADER.size + name + extra

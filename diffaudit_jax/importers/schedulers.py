@@ -31,6 +31,7 @@ class Schedule(NamedTuple):
 
 
 MAX_STEPS = 100_000
+MAX_NUMBER = 1e9  # JSON has integers that no float holds
 PREDICTIONS: Mapping[str, Predicts] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 VARIANCE_TYPES: Mapping[str, Variance] = {
     "fixed_small": "fixed_small",
@@ -81,7 +82,7 @@ def _discrete(config: Mapping[str, Any], clip: bool) -> Schedule:
 
 def _table(config: Mapping[str, Any]) -> Process:
     if (trained := config.get("trained_betas")) is not None:
-        if not isinstance(trained, list) or not all(isinstance(beta, int | float) for beta in trained):
+        if not isinstance(trained, list) or not all(map(_is_number, trained)):
             raise InputError("the scheduler's trained_betas are not a list of numbers: copy its configuration again.")
         return betas(np.asarray(trained, np.float64))
     low, high = _number(config, "beta_start", 1e-4), _number(config, "beta_end", 0.02)
@@ -115,11 +116,16 @@ SCHEDULERS: Mapping[str, Callable[[Mapping[str, Any]], Schedule]] = {
 
 def _number(config: Mapping[str, Any], option: str, default: float) -> float:
     value = config.get(option, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if not _is_number(value):
         raise InputError(
-            f"the scheduler's {option} is {shown(repr(value))}, not a number: copy its configuration again."
+            f"the scheduler's {option} is {shown(repr(value))}, not a number up to {MAX_NUMBER:.0e}: copy its "
+            "configuration again."
         )
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
 
 
 def _named(config: Mapping[str, Any], option: str, default: str, names: Mapping[str, Any]) -> str:

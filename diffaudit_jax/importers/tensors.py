@@ -109,6 +109,8 @@ def stored(
     strides = contiguous(shape) if strides is None else strides
     if len(strides) != len(shape) or len(shape) > MAX_RANK or any(n < 0 for n in (*shape, *strides, offset)):
         raise InputError(f"{what} cannot have {shown(f'strides {strides} and offset {offset}')}: copy the file again.")
+    if start < 0:
+        raise InputError(f"{what} begins at byte {start}: copy the file again.")
     if start + size > len(mapped):
         raise InputError(f"{what} ends at byte {start + size} but the file has {len(mapped)}: copy it again.")
     # A stride of 0 repeats one element without end, and (0, 10**30) has none at all: arrays of both must stay small.

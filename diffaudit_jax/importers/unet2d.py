@@ -70,6 +70,7 @@ ORDERS: Mapping[tuple[bool, int], Embedding] = {
     (False, 0): "guided-sin-first",
     (True, 1): "ddpm-cos-first",
 }
+MAX_BLOCKS, MAX_SIDE = 100, 2**14  # of a level, and of an image: a network is traced before its tensors are looked at
 DOWN = ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D", "SkipDownBlock2D", "AttnSkipDownBlock2D")
 UP = ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D", "SkipUpBlock2D", "AttnSkipUpBlock2D")
 """Block types that are read."""
@@ -156,6 +157,8 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(
                 f"{name} is {shown(repr(value))}, which a UNet2DModel cannot have: copy its configuration again."
             )
+    if options["layers_per_block"] > MAX_BLOCKS:
+        raise InputError(f"layers_per_block is {options['layers_per_block']}, and {MAX_BLOCKS} are read at most.")
     return options
 
 
@@ -165,7 +168,7 @@ def _fits(value: Any, default: Any) -> bool:
         case bool() | str():
             return type(value) is type(default)
         case float():
-            return type(value) in (int, float) and 0 <= value < float("inf")
+            return type(value) in (int, float) and 0 <= value < 1e9  # JSON has integers that no float holds
         case int():
             return type(value) is int and 0 < value < 2**31
         case [first, *_]:
@@ -175,10 +178,13 @@ def _fits(value: Any, default: Any) -> bool:
 
 def _size(size: Any) -> tuple[int, int]:
     match (size, size) if type(size) is int else size:
-        case (int(height), int(width)) | [int(height), int(width)] if min(height, width) > 0:
+        case (int(height), int(width)) | [int(height), int(width)] if (
+            0 < min(height, width) <= max(height, width) <= MAX_SIDE
+        ):
             return height, width
     raise InputError(
-        f"sample_size is {shown(repr(size))}, not a size or a pair: give the images' height and width as `size`."
+        f"sample_size is {shown(repr(size))}, not a size up to {MAX_SIDE} or a pair: give the images' height and width "
+        "as `size`."
     )
 
 

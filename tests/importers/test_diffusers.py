@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffaudit_jax import process
-from diffaudit_jax.importers.diffusers import load
+from diffaudit_jax.importers.diffusers import load, tensor_shapes
 from diffaudit_jax.importers.safetensors import read_safetensors
 from diffaudit_jax.importers.schedulers import schedule
 from diffaudit_jax.importers.unet2d import unet2d
@@ -209,6 +209,9 @@ BAD_CONFIGS = {
     "no middle": ({"mid_block_type": None}, "mid_block_type is None"),
     "text for a number": ({"layers_per_block": "2"}, "layers_per_block is '2', which a UNet2DModel cannot have"),
     "no blocks": ({"layers_per_block": 0}, "layers_per_block is 0, which a UNet2DModel cannot have"),
+    "blocks without end": ({"layers_per_block": 500}, "layers_per_block is 500, and 100 are read at most"),
+    "beyond floats": ({"norm_eps": 10**400}, "norm_eps is 1000+"),
+    "side": ({"sample_size": 2**20}, "sample_size is 1048576, not a size up to 16384"),
     "size": ({"sample_size": None}, "sample_size is None.* give the images' height and width as `size`"),
     "odd size": ({"sample_size": 9}, "images of 9x9 do not divide"),
     "channels": ({"out_channels": 4}, r"out_channels is 4, and only 3 \(in_channels\) or 6"),
@@ -228,6 +231,11 @@ def test_configurations_that_are_not_read_are_refused(name):
         unet2d({**SMALL, **changes}, schedule(DDPM))
 
 
+def test_shapes_cost_no_memory():
+    model = unet2d({**SMALL, "in_channels": 2**30, "out_channels": 2**30, "sample_size": 1024}, schedule(DDPM))
+    assert tensor_shapes(model)["conv_in.weight"][1] == 2**30
+
+
 BAD_SCHEDULERS = {
     "nameless": ({"_class_name": None}, "names no scheduler"),
     "schedule": ({"beta_schedule": "quadratic"}, "unknown beta_schedule 'quadratic'"),
@@ -236,6 +244,9 @@ BAD_SCHEDULERS = {
     "falling": ({"beta_start": 0.02, "beta_end": 0.001}, "betas of 0.02 to 0.001 in 1000 steps are no schedule"),
     "fraction": ({"num_train_timesteps": 10.5}, "in 10.5 steps are no schedule"),
     "text": ({"beta_end": "0.02"}, "beta_end is '0.02', not a number"),
+    "beyond floats": ({"beta_start": 10**400}, "beta_start is 1000+"),
+    "infinite": ({"beta_end": float("inf")}, "beta_end is inf, not a number"),
+    "trained beyond floats": ({"trained_betas": [10**400]}, "trained_betas are not a list of numbers"),
     "trained": ({"trained_betas": "linear"}, "trained_betas are not a list of numbers"),
     "beyond": ({"trained_betas": [0.1, 1.5]}, r"betas inside \(0, 1\), got 0.1 to 1.5"),
     "zero terminal": ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr is True, and only false is read"),

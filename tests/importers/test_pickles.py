@@ -4,6 +4,7 @@ The fixtures are PyTorch's own (make_fixtures.py); everything else is written op
 """
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -207,6 +208,18 @@ def directory(raw: bytes, at: int, byte: int) -> bytes:
     return b"PK\1\2".join([parts[0], *(part[:at] + bytes([byte]) + part[at + 1 :] for part in parts[1:])])
 
 
+def shifted(raw: bytes, by: int = 100) -> bytes:
+    """Returns the archive whose last entry is said to lie `by` bytes before its beginning, the others as they do."""
+
+    def later(number: bytes) -> bytes:
+        return struct.pack("<I", struct.unpack("<I", number)[0] + by)
+
+    first, *entries = raw.split(b"PK\1\2")
+    entries = [entry[:38] + later(entry[38:42]) + entry[42:] for entry in entries]
+    entries[-1] = entries[-1][:38] + bytes(4) + entries[-1][42:-6] + later(entries[-1][-6:-2]) + bytes(2)
+    return b"PK\1\2".join([first, *entries])
+
+
 ONE, DATA = tf.mapping({"x": TENSOR}), {"0": X.tobytes()}
 GOOD, OLD = tf.zip_file(ONE, DATA), tf.legacy_file(ONE, DATA)
 MOVED = GOOD[:4] + GOOD[4:].replace(b"PK\3\4", b"PK\3\5")
@@ -225,13 +238,17 @@ BAD = {
     "entries beyond the end": (directory(directory(GOOD, 19, 1), 23, 1), "should have 24 bytes but has 16777240"),
     "an unknown version": (directory(GOOD, 2, 99), "is a zip archive cut short or damaged"),
     "moved entry": (MOVED, "entry archive/data/0 is not where the archive says"),
+    "an entry before the beginning": (shifted(GOOD), "entry archive/data/0 is not where the archive says"),
     "short storage": (tf.zip_file(ONE, {"0": bytes(20)}), "storage 0 should have 24 bytes but has 20: copy it again"),
     "long storage": (tf.zip_file(ONE, {"0": bytes(28)}), "storage 0 should have 24 bytes but has 28"),
     "short storage, old": (tf.legacy_file(ONE, {"0": bytes(20)}), r"the storage at byte \d+ is not the one its pickle"),
     "no storage": (tf.zip_file(ONE, {}), "storage 0 should have 24 bytes but nothing is there"),
     "no storage, old": (tf.legacy_file(ONE, {}), "storage 0 should have 24 bytes but nothing is there"),
     "unknown storage, old": (tf.legacy_file(ONE, {"1": X.tobytes()}), "is not the one its pickle tells of"),
-    "cut storage, old": (OLD[:-1], r"tensor x of shape .2, 3. ends at byte \d+ but the file has"),
+    "cut storage, old": (
+        OLD[:-1],
+        r"tensor x of shape .2, 3. ends at byte \d+ but the file has",
+    ),
     "no tensors": (tf.zip_file(tf.mapping({"x": tf.text("y")}), {}), "has no tensors at the top: save a state_dict"),
     "one tensor": (tf.zip_file(TENSOR, DATA), "has no tensors at the top: save a state_dict"),
 }

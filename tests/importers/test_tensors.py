@@ -91,3 +91,9 @@ def test_a_tensor_lies_in_its_region(tmp_path):
     for shape, strides in [((5,), None), ((3,), (2,)), ((1,) * (MAX_RANK + 1), None)]:
         with pytest.raises(InputError, match="tensor x of shape"):
             stored(region, "x", float32, shape, strides)
+
+
+def test_a_region_before_the_file_is_refused(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(64))
+    with pytest.raises(InputError, match="begins at byte -54: copy the file again"):
+        stored(Region(tmp_path / "x", mapped(tmp_path / "x"), -54, 24), "x", np.dtype("<f4"), (2, 3))
