@@ -44,12 +44,12 @@ class Tier:
 # As published: NCSN takes 100 updates at each of 10 levels, NCSNv2 5 at each of 232, EDM 18 Heun steps. A learned
 # variance loses little at 250 of 4,000 steps (Nichol and Dhariwal 2021).
 PUBLISHED_STEPS = {"improved-diffusion": 250, "ncsn": 1000, "ncsnv2": 1160, "edm": 18}
-# Few enough that nine families take an hour and a half of two cores, of which the networks of guided-diffusion and the
-# two NCSN take two thirds.
+# Few enough that nine families take an hour and a half of two cores, of which guided-diffusion and NCSNv2 take most.
+# NCSNv2's network is not told the noise level: with fewer than three updates at each, noise grows from level to level.
 CPU_STEPS = {
     **dict.fromkeys(("ddpm", "improved-diffusion", "guided-diffusion", "vp-sde", "sub-vp-sde", "ve-sde"), 250),
     "ncsn": 200,
-    "ncsnv2": 232,
+    "ncsnv2": 696,
     "edm": 18,
 }
 TIERS: Mapping[str, Tier] = {
