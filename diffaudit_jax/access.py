@@ -184,6 +184,7 @@ def diffusion_target(
     variance: Variance = "fixed_small",
     sampler: str = "ddim",
     sample_steps: int = 50,
+    clip: bool = True,
 ) -> Target:
     """A diffusion model as a target.
 
@@ -197,6 +198,7 @@ def diffusion_target(
       variance: Reverse variance.
       sampler: How samples are drawn, one of `sampler.SAMPLERS`.
       sample_steps: Steps per sample, at most the process's where the sampler strides over them.
+      clip: Whether DDIM and ancestral sampling clip the estimate of x0 to [-1, 1]; the others never do.
 
     Raises:
       InputError: if the sampler is unknown or does not go with the process.
@@ -207,13 +209,14 @@ def diffusion_target(
 
     def sample(params: Params, key: Key, cond: Any = None) -> Example:
         denoise = lambda xt, t: network.apply(params, xt, t, cond)  # noqa: E731
-        return draw(key, process, denoise, shape, sample_steps, variance)
+        return draw(key, process, denoise, shape, sample_steps, variance, clip)
 
     described = {
         "network": dict(network.config),
         "process": dict(process.config),
         "sampler": sampler,
         "sample_steps": sample_steps,
+        "clip": clip,
         **(config or {}),
     }
     return Target(params, tuple(shape), sample, process, network, described, num_classes, variance)

@@ -11,7 +11,7 @@ import pytest
 from diffaudit_jax.access import Target, black_box, diffusion_target, gray_box, white_box
 from diffaudit_jax.sampler import ddim, grid
 from diffaudit_jax.types import InputError, Network, Prediction
-from tests.oracles import PROCESSES, SHAPE, conv, gaussian, stub
+from tests.oracles import EPS32, PROCESSES, SHAPE, conv, gaussian, stub
 
 PROCESS = PROCESSES["cosine-20"]
 FIELDS = {
@@ -102,16 +102,28 @@ def test_conditions_reach_the_network():
         )
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+@pytest.mark.parametrize(("clip", "want"), [(True, 1.0), (False, 3.0)])
+def test_a_target_clips_what_its_sampler_clips(sampler, clip, want):
+    def apply(params, xt, t, cond=None, *, key=None):
+        return Prediction((xt - 3 * PROCESS.alpha(t)) / PROCESS.sigma(t), jnp.full(SHAPE, 3.0))
+
+    network = Network(lambda key: {}, apply)
+    target = diffusion_target({}, network, PROCESS, SHAPE, sampler=sampler, sample_steps=5, clip=clip)
+    np.testing.assert_allclose(target.sample({}, jax.random.key(0), None), want, rtol=4 * EPS32)
+
+
 def test_config_tells_targets_of_the_same_parameters_apart():
     network = Network(lambda key: {}, lambda params, xt, t, cond=None, *, key=None: Prediction(xt, xt))
     configs = [
-        diffusion_target({}, network, process, SHAPE, config=config, sample_steps=steps).config
-        for process, config, steps in (
-            (PROCESS, None, 4),
-            (PROCESS, {"model": "toy"}, 4),
-            (PROCESSES["linear-50"], None, 4),
-            (PROCESS, None, 5),
+        diffusion_target({}, network, process, SHAPE, config=config, sample_steps=steps, clip=clip).config
+        for process, config, steps, clip in (
+            (PROCESS, None, 4, True),
+            (PROCESS, {"model": "toy"}, 4, True),
+            (PROCESSES["linear-50"], None, 4, True),
+            (PROCESS, None, 5, True),
+            (PROCESS, None, 5, False),
         )
     ]
-    assert len({json.dumps(config, sort_keys=True) for config in configs}) == 4
+    assert len({json.dumps(config, sort_keys=True) for config in configs}) == 5
     assert configs[1]["model"] == "toy"

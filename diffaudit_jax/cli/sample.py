@@ -101,6 +101,7 @@ def _target(subject: Subject, options: Sample) -> Target:
         variance=target.variance,
         sampler=sampler,
         sample_steps=usual_steps(sampler, process) if options.steps is None else options.steps,
+        clip=target.config["clip"],
     )
 
 

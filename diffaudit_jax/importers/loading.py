@@ -94,6 +94,7 @@ def to_target(imported: Imported, kind: str) -> Target:
         config={"source": kind},
         num_classes=model.num_classes,
         variance=imported.variance,
+        clip=imported.clip,
     )
 
 

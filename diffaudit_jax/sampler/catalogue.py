@@ -14,34 +14,42 @@ from diffaudit_jax.sampler.ode import edm_grid, heun
 from diffaudit_jax.sampler.sde import euler_maruyama, predictor_corrector
 from diffaudit_jax.types import Example, InputError, Key
 
-Sampler: TypeAlias = Callable[[Key, Process, Denoise, tuple[int, ...], int, Variance], Example]
+Sampler: TypeAlias = Callable[[Key, Process, Denoise, tuple[int, ...], int, Variance, bool], Example]
 
 
-def _ddim(key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, _: Variance) -> Example:
-    return ddim(key, process, denoise, shape, grid(process, steps))
+def _ddim(
+    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, _: Variance, clip: bool
+) -> Example:
+    return ddim(key, process, denoise, shape, grid(process, steps), clip=clip)
 
 
 def _ancestral(
-    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, variance: Variance
+    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, variance: Variance, clip: bool
 ) -> Example:
-    return ancestral(key, process, denoise, shape, grid(process, steps), variance=variance)
+    return ancestral(key, process, denoise, shape, grid(process, steps), variance=variance, clip=clip)
 
 
-def _langevin(key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, _: Variance) -> Example:
+def _langevin(
+    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, *_: Variance | bool
+) -> Example:
     return annealed_langevin(key, process, denoise, shape, num_inner=max(1, round(steps / process.steps)))
 
 
-def _euler(key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, _: Variance) -> Example:
+def _euler(
+    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, *_: Variance | bool
+) -> Example:
     return euler_maruyama(key, process, denoise, shape, grid(process, steps))
 
 
 def _corrected(
-    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, _: Variance
+    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, *_: Variance | bool
 ) -> Example:
     return predictor_corrector(key, process, denoise, shape, grid(process, steps))
 
 
-def _heun(key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, _: Variance) -> Example:
+def _heun(
+    key: Key, process: Process, denoise: Denoise, shape: tuple[int, ...], steps: int, *_: Variance | bool
+) -> Example:
     with jax.ensure_compile_time_eval():
         first = float(process.noise_level(jnp.float32(1 / process.steps)))
     return heun(key, process, denoise, shape, edm_grid(process, steps, least=first))

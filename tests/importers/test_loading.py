@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def test_checkpoints_become_targets_that_can_be_audited(path, options, kind, pro
     seen = audit(loss_trajectory([0.1, 0.3]), target, queries, key=jax.random.key(0), block=4)
     assert np.isfinite(seen.scores).all()
     assert len(set(seen.scores)) == 4
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_samples_are_clipped_as_the_scheduler_says(tmp_path, clip):
+    folder = Path(shutil.copytree(DIFFUSERS, tmp_path / "model"))
+    file = folder / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "clip_sample": clip}))
+    assert importers.load(folder).config["clip"] == clip
 
 
 def test_a_checkpoint_is_audited_from_the_command_line(tmp_path, capsys):
