@@ -7,7 +7,7 @@ what it would have made. Opcodes that a checkpoint of tensors does not use are n
 
 Every opcode reads on, adds at most one object, and does no work that grows with what it merely refers to (a pickle can
 name one long list, shape or key a million times). So time and memory are proportional to the pickle, which `MAX_PICKLE`
-bounds; what is nested is never walked, so depth costs nothing.
+and `MAX_OPCODES` bound; what is nested is never walked, so depth costs nothing.
 
 References:
   https://docs.python.org/3/library/pickle.html, https://docs.python.org/3/library/pickletools.html
@@ -25,6 +25,7 @@ from diffaudit_jax.importers.tensors import shown
 from diffaudit_jax.types import InputError
 
 MAX_PICKLE = 4_000_000  # bytes; a thousand tensors take some 200,000
+MAX_OPCODES = 500_000  # opcodes, each of which may make a container; a thousand tensors take some 40,000
 OPCODES = {opcode.code.encode("latin1"): opcode.name for opcode in pickletools.opcodes}
 
 
@@ -94,9 +95,9 @@ def unpickle(data: memoryview, source: str) -> Unpickled:
 
     Raises:
       InputError: if the pickle names anything that a checkpoint of tensors does not need, or is damaged, or is longer
-        than `MAX_PICKLE`.
+        than `MAX_PICKLE` or `MAX_OPCODES`.
     """
-    machine = Machine(data[:MAX_PICKLE])
+    machine, steps = Machine(data[:MAX_PICKLE]), 0
     try:
         while (opcode := bytes(machine.take(1))) != pickle.STOP:
             if opcode not in OPCODES:
@@ -106,6 +107,8 @@ def unpickle(data: memoryview, source: str) -> Unpickled:
                     f"uses pickle opcode {OPCODES[opcode]}, which no tensor needs: refused, "
                     "nothing was run; save its state_dict alone."
                 )
+            if (steps := steps + 1) > MAX_OPCODES:
+                raise InputError(f"has a pickle of over {MAX_OPCODES} opcodes: save its state_dict alone.")
             STEPS[opcode](machine)
         return Unpickled(machine.stack.pop(), machine.storages, machine.at)
     except InputError as error:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffaudit_jax.importers.pickles import read_torch
-from diffaudit_jax.importers.unpickle import MAX_PICKLE, unpickle
+from diffaudit_jax.importers.unpickle import MAX_OPCODES, MAX_PICKLE, unpickle
 from diffaudit_jax.types import InputError
 from tests.importers import torchfiles as tf
 
@@ -123,6 +123,10 @@ HOSTILE = {
     "unending line": (b"c" + b"x" * 2000, r"is damaged .* \(ValueError\)"),
     "2**64 bytes": (pickle.BINUNICODE8 + b"\xff" * 8, "is cut short: copy it again"),
     "4 GB of text": (pickle.BINSTRING + b"\xff" * 4, "is cut short: copy it again"),
+    "empty lists": (
+        b"](" + b"]" * MAX_OPCODES + b"e",
+        f"has a pickle of over {MAX_OPCODES} opcodes: save its state_dict",
+    ),
     "over the limit": (tf.text("x" * MAX_PICKLE), f"has a pickle of over {MAX_PICKLE} bytes: save its state_dict"),
 }
 
