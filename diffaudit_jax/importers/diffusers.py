@@ -25,6 +25,7 @@ WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
     "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.fp16.safetensors",
 )
 """Files of weights, the first that is there being read."""
 

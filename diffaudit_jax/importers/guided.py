@@ -74,6 +74,8 @@ def load(
     """
     path = Path(path)
     tensors = read_weights(path, key)
+    if "conv_in.weight" in tensors and "time_embed.0.weight" not in tensors:
+        raise InputError(f"{path} is of a diffusers model: give its folder, with the config.json in it.")
     found = structure(tensors, path)
     if image_size is None:
         raise InputError(f"{path} does not tell the side of its images: say image_size (--image-size).")

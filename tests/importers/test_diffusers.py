@@ -51,6 +51,12 @@ def same(left, right):
     return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), left, right))
 
 
+def test_weights_saved_as_a_variant_are_found(folder):
+    whole = load(folder)
+    (folder / WEIGHTS).rename(folder / "diffusion_pytorch_model.fp16.safetensors")
+    assert same(load(folder).params, whole.params)
+
+
 def test_a_pipeline_and_its_parts_are_the_same_model(folder, tmp_path):
     pipeline = tmp_path / "pipeline"
     shutil.copytree(folder, pipeline / "unet")

@@ -86,6 +86,10 @@ CHANGES = {
         lambda w: {f"module.{name}": weight for name, weight in w.items()},
         r"lacks tensor 'time_embed.0.weight', .* \(nearest to it: 'module.time_embed.0.weight'\)",
     ),
+    "diffusers": (
+        lambda w: {"conv_in.weight": w["input_blocks.0.0.weight"]},
+        "is of a diffusers model: give its folder, with the config.json in it",
+    ),
     "a classifier": (
         without("output_blocks"),
         "lacks tensor 'output_blocks.0.0.in_layers.0.weight', which every U-Net .* has",
