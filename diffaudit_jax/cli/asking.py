@@ -45,7 +45,7 @@ class Asking:
     bank: int = 2000
     """Images drawn of the model for black-box attacks; a folder of images is taken whole."""
     bank_steps: int = 25
-    """DDIM steps for each of them."""
+    """Steps of DDIM for each of them."""
     surrogate_model: str | None = None
     """Family of the model that is trained on the bank for the attack `surrogate`; if not given the audited run's own,
     ddpm for models from elsewhere."""

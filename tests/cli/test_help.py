@@ -36,7 +36,7 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "audit, quickstart, report, sample, train"
+    names = "attacks, audit, quickstart, report, sample, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -71,4 +71,4 @@ def test_help_explains_every_flag_with_its_default(diffaudit, name):
 def test_help_names_every_command(diffaudit):
     ended = diffaudit("--help")
     assert ended.code == 0
-    assert all(name in ended.out for name in COMMANDS)
+    assert all(name in ended.out for name in [*COMMANDS, "attacks"])
