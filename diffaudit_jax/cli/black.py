@@ -76,6 +76,7 @@ def _quick(target: Target, asking: Asking) -> Target:
         num_classes=target.num_classes,
         variance=target.variance,
         sample_steps=asking.bank_steps,
+        clip=bool(target.config.get("clip", True)),
     )
 
 

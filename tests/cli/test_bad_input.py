@@ -93,7 +93,7 @@ REPORTS = {
     "out of place": (("BAD/half", "--out", "x"), "--attack, --out and --title are for --scores"),
     "missing": (("BAD/nowhere",), "cannot read a report at 'BAD/nowhere' (No such file or directory)"),
     "half": (("BAD/half",), "half/report.json' is not JSON"),
-    "newer": (("BAD/newer",), "has schema version 99 and this library reads 1 to 1: update diffaudit_jax."),
+    "newer": (("BAD/newer",), "has schema version 99 and this library reads 1 to 2: update diffaudit_jax."),
     "poor": (("BAD/poor",), "lacks"),
     "another JSON": (("BAD/old.json",), "has schema None, not 'diffaudit.membership'"),
     "no scores": (
