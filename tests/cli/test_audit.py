@@ -157,7 +157,7 @@ def test_ctrl_c_says_how_to_go_on(diffaudit, monkeypatch, trained, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffaudit_jax.cli.audit.audit", interrupted)
+    monkeypatch.setattr("diffaudit_jax.cli.passes.audit", interrupted)
     ended = diffaudit("audit", trained, "--out", tmp_path, *ASK)
     assert (ended.code, ended.err) == (130, ["diffaudit: stopped; the same command goes on from here."])
 
