@@ -8,15 +8,15 @@ import pytest
 
 from diffaudit_jax.memory import keep_freed_memory
 
-# Prints the page faults of five calls of a program whose scratch memory is 64 MB, 16,384 pages, after twenty that let
-# the heap find its size.
+# Prints the page faults of five calls of a program whose scratch memory is two blocks of 36 MB, 9,216 pages each, after
+# twenty that let the heap find its size. What a loop carries is in memory, whatever a compiler folds away.
 SCRIPT = """
 import resource, sys, jax, jax.numpy as jnp
 from diffaudit_jax.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-f = jax.jit(lambda x: jnp.sort(jnp.outer(x, x), axis=0)[0].sum())
-x = jnp.arange(4096.0)
+f = jax.jit(lambda x: jax.lax.fori_loop(0, 2, lambda i, y: y.T, jnp.outer(x, x)).sum())
+x = jnp.arange(3072.0)
 for i in range(25):
     if i == 20:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -33,8 +33,8 @@ def faults(mode: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told")
 def test_scratch_memory_is_not_asked_for_again():
-    # In pages of 2 MB, where the kernel gives such by itself, a call faults 32 of them.
-    assert faults("keep") < 32 < faults("leave")
+    # In pages of 2 MB, where the kernel gives such by itself, a call faults 36 of them.
+    assert faults("keep") < 36 < faults("leave")
 
 
 def test_where_there_is_nothing_to_tell_nothing_is_done(monkeypatch):
