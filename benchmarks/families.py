@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from diffaudit_jax import data, models, process, training
-from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.models.families import Size
+from diffaudit_jax.target import Target, redrawn
 from diffaudit_jax.types import Key
 
 
@@ -91,7 +91,7 @@ def measured(
     """
     key_train, key_sample = jax.random.split(key)
     family, schedule = models.FAMILIES[name], process.from_config(models.FAMILIES[name].schedule)
-    weight = schedule.steps / 1000 if family.vlb_weight is None else family.vlb_weight
+    weight = models.hybrid_weight(family, schedule)
     with stage(f"{name}: training") as show:
         run = training.fit(
             key_train,
@@ -106,7 +106,7 @@ def measured(
             progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
         )
     steps = tier.sample_steps.get(name, schedule.steps) if sample_steps is None else sample_steps
-    target = _sampled(run, family, steps)
+    target = redrawn(run.target, sampler=family.sampler, sample_steps=steps)
     images, per_s = _drawn(key_sample, target, num, min(tier.block, max(num // 4, 1)), work / "samples")
     row = {
         "parameters": models.count_params(target.params),
@@ -132,20 +132,6 @@ def rate(stamps: list[tuple[int, float]]) -> float | None:
     """
     rates = [(b - a) / (u - t) for (a, t), (b, u) in pairwise(stamps) if b > a and u > t]
     return round(statistics.median(rates), 2) if rates else None
-
-
-def _sampled(run: training.Run, family: models.Family, steps: int) -> Target:
-    target = run.target
-    assert target.network is not None
-    return diffusion_target(
-        target.params,
-        target.network,
-        run.process,
-        target.shape,
-        variance=target.variance,
-        sampler=family.sampler,
-        sample_steps=steps,
-    )
 
 
 def _drawn(key: Key, target: Target, num: int, block: int, out: Path) -> tuple[np.ndarray, float | None]:

@@ -14,10 +14,10 @@ import numpy as np
 import tyro
 
 from benchmarks import timing
-from diffaudit_jax.access import Target
 from diffaudit_jax.attacks import nearest
 from diffaudit_jax.auditing import observing
 from diffaudit_jax.stream import Stream
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import Query, to_signed
 
 SHAPES = ((28, 28, 1), (32, 32, 3))

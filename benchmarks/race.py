@@ -8,11 +8,11 @@ import numpy as np
 
 from benchmarks import timing
 from diffaudit_jax import attacks
-from diffaudit_jax.access import diffusion_target
 from diffaudit_jax.auditing import observing
 from diffaudit_jax.importers import Imported
 from diffaudit_jax.models import count_params, from_linen
 from diffaudit_jax.stream import Stream
+from diffaudit_jax.target import diffusion_target
 from diffaudit_jax.training.state import Data, Recipe, example_loss, init_state, make_step
 from diffaudit_jax.types import Query
 

@@ -21,10 +21,10 @@ import tyro
 from benchmarks import naive, timing
 from benchmarks.race import race
 from diffaudit_jax import attacks, models, process
-from diffaudit_jax.access import diffusion_target
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.models import layers
 from diffaudit_jax.stream import Stream
+from diffaudit_jax.target import diffusion_target
 from diffaudit_jax.training.state import Data, Recipe, example_loss, init_state, make_step
 from diffaudit_jax.types import Query, to_signed
 

@@ -23,7 +23,6 @@ from diffaudit_jax import report as report
 from diffaudit_jax import sampler as sampler
 from diffaudit_jax import training as training
 from diffaudit_jax._version import __version__ as __version__
-from diffaudit_jax.access import Target as Target
 from diffaudit_jax.attack import Attack as Attack
 from diffaudit_jax.attack import Spec as Spec
 from diffaudit_jax.attack import together as together
@@ -39,6 +38,9 @@ from diffaudit_jax.process import Process as Process
 from diffaudit_jax.report import membership_report as membership_report
 from diffaudit_jax.stream import local_mesh as local_mesh
 from diffaudit_jax.stream import stream as stream
+from diffaudit_jax.target import Target as Target
+from diffaudit_jax.target import diffusion_target as diffusion_target
+from diffaudit_jax.target import redrawn as redrawn
 from diffaudit_jax.types import InputError as InputError
 from diffaudit_jax.types import Network as Network
 from diffaudit_jax.types import Prediction as Prediction

@@ -4,47 +4,19 @@ A `Target` is everything; a grant narrows it to the record an attack declares. A
 a type checker refuses the access, and so does Python.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from diffaudit_jax.process import Process, Variance
-from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler
+from diffaudit_jax.process import Process
 from diffaudit_jax.sampler.discrete import ddim_step
-from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time, known
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """The audited model.
-
-    Attributes:
-      params: Its parameters, a pytree of arrays.
-      shape: Shape of one example.
-      sample: ``sample(params, key, cond) -> Example``.
-      process: Its noising process; None for models without one (a GAN).
-      network: Its network; None where only samples can be had.
-      config: JSON that tells this target from others of the same parameters (architecture, schedule).
-      num_classes: Classes of a conditional model, else None.
-      variance: The reverse variance it was trained or published with.
-      host: Whether its functions are Python's, of NumPy arrays, which no compiled program can call and no gradient
-        passes; the stream then runs un-jitted (`importers.from_callable`).
-    """
-
-    params: Params
-    shape: tuple[int, ...]
-    sample: Callable[[Params, Key, Any], Example]
-    process: Process | None = None
-    network: Network | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    num_classes: int | None = None
-    variance: Variance = "fixed_small"
-    host: bool = False
+from diffaudit_jax.sampler.grids import descent
+from diffaudit_jax.target import Target
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time
 
 
 @dataclass(frozen=True)
@@ -104,7 +76,7 @@ def variation_box(num_steps: int = 10, *, clip: bool = True) -> Callable[[Target
         process, network = _diffusion(target, "image-to-image")
 
         def vary(key: Key, x: Example, t: Time, cond: Any = None) -> Example:
-            times = jnp.asarray(_descent(process, float(t), num_steps))
+            times = jnp.asarray(descent(process, float(t), num_steps))
 
             def step(xt: Example, pair: tuple[Time, Time]) -> tuple[Example, None]:
                 t, s = pair
@@ -173,70 +145,7 @@ def white_box(target: Target) -> WhiteBox:
     return WhiteBox(process, predict_at, target.params)
 
 
-def diffusion_target(
-    params: Params,
-    network: Network,
-    process: Process,
-    shape: tuple[int, ...],
-    *,
-    config: Mapping[str, Any] | None = None,
-    num_classes: int | None = None,
-    variance: Variance = "fixed_small",
-    sampler: str = "ddim",
-    sample_steps: int = 50,
-    clip: bool = True,
-) -> Target:
-    """A diffusion model as a target.
-
-    Args:
-      params: Parameters to audit.
-      network: The network they belong to.
-      process: Its noising process.
-      shape: Shape of one example.
-      config: Further JSON; with those of network and process, part of the audit's fingerprint.
-      num_classes: Classes of a conditional model, else None.
-      variance: Reverse variance.
-      sampler: How samples are drawn, one of `sampler.SAMPLERS`.
-      sample_steps: Steps per sample, at most the process's where the sampler strides over them.
-      clip: Whether DDIM and ancestral sampling clip the estimate of x0 to [-1, 1]; the others never do.
-
-    Raises:
-      InputError: if the sampler is unknown or does not go with the process.
-    """
-    draw = SAMPLERS[known("sampler", sampler, SAMPLERS)]
-    sample_steps = min(sample_steps, process.steps) if sampler == "ddim" else sample_steps
-    check_sampler(sampler, process, sample_steps)
-
-    def sample(params: Params, key: Key, cond: Any = None) -> Example:
-        denoise = lambda xt, t: network.apply(params, xt, t, cond)  # noqa: E731
-        return draw(key, process, denoise, shape, sample_steps, variance, clip)
-
-    described = {
-        "network": dict(network.config),
-        "process": dict(process.config),
-        "sampler": sampler,
-        "sample_steps": sample_steps,
-        "clip": clip,
-        **(config or {}),
-    }
-    return Target(params, tuple(shape), sample, process, network, described, num_classes, variance)
-
-
 def _diffusion(target: Target, access: str) -> tuple[Process, Network]:
     if target.process is None or target.network is None:
         raise InputError(f"{access} access needs a diffusion model, and this target offers samples only.")
     return target.process, target.network
-
-
-def _descent(process: Process, t: float, num_steps: int) -> Float[np.ndarray, " times"]:
-    """Returns `num_steps` + 1 times from t down to 0, evenly spaced over the steps of a discrete process."""
-    share = np.arange(num_steps, -1, -1) / num_steps
-    if process.num_steps is None:
-        return (t * share).astype(np.float32)
-    step = round(t * process.num_steps)
-    if step < num_steps:
-        raise InputError(
-            f"t = {t:.4g} is step {step} of {process.num_steps}, and {num_steps} steps are to lead from there to clean "
-            f"data: ask for fewer, or for a larger t."
-        )
-    return (np.round(step * share) / process.num_steps).astype(np.float32)

@@ -10,8 +10,9 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from diffaudit_jax.access import GrayBox, Target, asked_once
+from diffaudit_jax.access import GrayBox, asked_once
 from diffaudit_jax.stream import Features
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import Key, Query
 
 Access = TypeVar("Access")

@@ -21,9 +21,9 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from diffaudit_jax._version import __version__
-from diffaudit_jax.access import Target
 from diffaudit_jax.attack import Attack
 from diffaudit_jax.stream import Features, Stream
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, Query, to_signed, write_atomic
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int, UInt8
 
-from diffaudit_jax.access import BlackBox, Target, black_box
+from diffaudit_jax.access import BlackBox, black_box
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.auditing import audit
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, Query
 
 Images = UInt8[np.ndarray, "n *shape"]

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffaudit_jax.access import BlackBox, GrayBox, Target, Variation, WhiteBox, diffusion_target
+from diffaudit_jax.access import BlackBox, GrayBox, Variation, WhiteBox
 from diffaudit_jax.attack import Attack
 from diffaudit_jax.attacks import (
     clean_query,
@@ -30,6 +30,7 @@ from diffaudit_jax.attacks import (
     x0_trajectory,
 )
 from diffaudit_jax.process import Process, ddpm_cosine, ddpm_linear, edm, ncsn, sub_vp_sde, ve_sde, vp_sde
+from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import Network, Prediction, Query
 
 EPS32 = float(np.finfo(np.float32).eps)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffaudit_jax.access import Target, black_box, diffusion_target, gray_box, white_box
+from diffaudit_jax.access import black_box, gray_box, white_box
 from diffaudit_jax.sampler import ddim, grid
+from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import InputError, Network, Prediction
 from tests.oracles import EPS32, PROCESSES, SHAPE, conv, gaussian, stub
 

@@ -186,7 +186,7 @@ def test_bad_input_is_refused(arguments, says):
 @pytest.mark.parametrize(
     ("times", "shape", "says"),
     [
-        (None, SHAPE, r"t = 0.001 is clean data on a schedule of 20 steps.*ask for times of 0.05 or more"),
+        (None, SHAPE, r"10 times from 0.001 to 0.451 fall on the steps \[0, 1, .*\] of a schedule of 20"),
         ([0.5], (3,), r"only images \(height, width, channels\) of 2 x 2 pixels or more are cropped, got \(3,\)"),
         ([0.5], (1, 4, 2), r"are cropped, got \(1, 4, 2\)"),
     ],

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import f as f_distribution
 
-from diffaudit_jax.access import diffusion_target
 from diffaudit_jax.attacks import likelihood
 from diffaudit_jax.auditing import audit, observing
 from diffaudit_jax.sampler import edm_grid
+from diffaudit_jax.target import diffusion_target
 from diffaudit_jax.types import InputError, Network, Prediction, Query
 from tests.oracles import EPS32, PROCESSES, auc, gaussian, linear_betas, memorising, pool, signed
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffaudit_jax.access import BlackBox, Target
+from diffaudit_jax.access import BlackBox
 from diffaudit_jax.attacks import nearest
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Query
 from tests.oracles import EPS32, PROCESSES, SHAPE, auc, gaussian, images, memorising, null_se, pool, signed, stub
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffaudit_jax.access import BlackBox, Target, gray_box, white_box
+from diffaudit_jax.access import BlackBox, gray_box, white_box
 from diffaudit_jax.attack import together
 from diffaudit_jax.attacks import by_surrogate, loss_trajectory, nearest, x0_trajectory
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Query
 from tests.oracles import (
     ATTACKS,

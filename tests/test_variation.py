@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffaudit_jax.access import Target, Variation, diffusion_target, variation_box
+from diffaudit_jax.access import Variation, variation_box
 from diffaudit_jax.attacks import variation
 from diffaudit_jax.attacks.noise import api_keys
 from diffaudit_jax.attacks.variation import Likeness, score, similarity
 from diffaudit_jax.auditing import audit
+from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import InputError, Network, Prediction, Query, to_signed
 from tests.oracles import EPS32, PROCESSES, SHAPE, gaussian, images, pool, signed
 

@@ -19,8 +19,7 @@ from jaxtyping import Array, Float
 from diffaudit_jax.access import GrayBox, gray_box, noise_of
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.noise import api_keys, noise_at
-from diffaudit_jax.attacks.statistics import checked_grid
-from diffaudit_jax.process import Process
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid
 from diffaudit_jax.types import Example, InputError, Key, Query, Time
 
 STRENGTHS: tuple[float, ...] = tuple(round(float(s), 6) for s in np.linspace(0.95, 0.70, 10))
@@ -59,7 +58,7 @@ def fluctuation(
 
     Raises:
       InputError: if a time lies outside (0, 1], a strength outside (0, 1), or there is none; in an audit, if examples
-        are no images of at least 2 x 2 pixels, or a time is clean data to the target's process.
+        are no images of at least 2 x 2 pixels, or the target's schedule takes a time for clean data or two for one.
 
     References:
       Fu et al. 2023, https://arxiv.org/abs/2308.12143
@@ -69,7 +68,7 @@ def fluctuation(
     views = 1 + len(shares)
 
     def observe(access: GrayBox, evidence: Key, key: Key, query: Query) -> Float[Array, "views times"]:
-        _check_noised(access.process, grid)
+        check_steps(access.process, grid)
         noise_key = evidence if common_noise else key
         shown = jnp.stack([query.x, *(cropped(query.x, share) for share in shares)])
 
@@ -127,13 +126,3 @@ def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
     if not shares or not all(0 < share < 1 for share in shares):
         raise InputError(f"strengths are shares of an image's sides, in (0, 1), got {list(shares)}.")
     return shares
-
-
-def _check_noised(process: Process, grid: Float[np.ndarray, " times"]) -> None:
-    """Refuses times before a discrete schedule's first step, where there is no noise to estimate."""
-    first = 1 / process.steps
-    if process.num_steps is not None and np.round(grid.min() * process.steps) < 1:
-        raise InputError(
-            f"t = {grid.min():.4g} is clean data on a schedule of {process.steps} steps, and has no noise to estimate: "
-            f"ask for times of {first:.4g} or more."
-        )

@@ -16,9 +16,10 @@ References:
 from dataclasses import replace
 from typing import Any
 
-from diffaudit_jax.access import BlackBox, Target, black_box
+from diffaudit_jax.access import BlackBox, black_box
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.stream import Features
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, Params, Query
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from diffaudit_jax.access import diffusion_target
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES
 from diffaudit_jax.cli.setting import Setting
 from diffaudit_jax.process import ddpm_linear
+from diffaudit_jax.target import diffusion_target
 from diffaudit_jax.types import Network, Prediction
 
 

@@ -12,7 +12,7 @@ from diffaudit_jax import attacks, data
 from diffaudit_jax.cli import black
 from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
-from diffaudit_jax.cli.catalogue import named
+from diffaudit_jax.cli.catalogue import ENTRIES, named
 from diffaudit_jax.cli.passes import Seen, check_calls, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.cli.setting import Setting, grid
@@ -94,9 +94,15 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     target, queries, member = subject.target, queries_of(split, subject.target.num_classes), split.member
     check_truth(split, subject.record.get("split"))
     strata = strata_of(options.asked, split)
-    setting = _setting(subject, options)
-    made = passes(named(options.asking), setting)
-    check_calls(made, len(member), options.asking.query_budget)
+    setting = Setting(
+        options.asking, target.process, target.variance, jax.random.fold_in(jax.random.key(options.seed), 3)
+    )
+    names = named(options.asking)
+    black_box = tuple(name for name in names if ENTRIES[name].access == "black")
+    made = passes(tuple(name for name in names if name not in black_box), setting)
+    check_calls(made, len(member), options.asking.query_budget)  # before a bank is drawn
+    if black_box:
+        made |= passes(black_box, _prepared(setting, subject, options, "surrogate" in black_box))
     seen = run_passes(
         made,
         target,
@@ -130,24 +136,14 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     return report
 
 
-def _setting(subject: Subject, options: Audit) -> Setting:
-    """Returns what attacks are made from; draws a bank and trains a surrogate if some attack needs them."""
-    target, names = subject.target, named(options.asking)
-    setting = Setting(
-        options.asking,
-        target.process,
-        target.variance,
-        jax.random.fold_in(jax.random.key(options.seed), 3),
-    )
-    if not {"nearest", "nearest-5", "surrogate"} & set(names):
-        return setting
+def _prepared(setting: Setting, subject: Subject, options: Audit, surrogate: bool) -> Setting:
+    """Draws the bank that black-box attacks need and, if asked to, trains a surrogate on it."""
     key_bank, key_surrogate = black.keys(options.seed)
-    bank = black.draw(key_bank, target, options.asking, out=options.out / "bank", block=options.block)
-    setting = setting._replace(bank=bank)
-    if "surrogate" not in names:
-        return setting
+    bank = black.draw(key_bank, subject.target, options.asking, out=options.out / "bank", block=options.block)
+    if not surrogate:
+        return setting._replace(bank=bank)
     trained = black.train_surrogate(key_surrogate, bank, subject, options.asking, out=options.out / "surrogate")
-    return setting._replace(surrogate=trained)
+    return setting._replace(bank=bank, surrogate=trained)
 
 
 def _trajectory(seen: Seen, setting: Setting) -> Trajectory | None:

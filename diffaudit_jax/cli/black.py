@@ -6,12 +6,12 @@ import jax
 import numpy as np
 
 from diffaudit_jax import models, process, training
-from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.data import Pool
+from diffaudit_jax.target import Target, redrawn
 from diffaudit_jax.types import InputError, Key, known
 
 
@@ -28,8 +28,9 @@ def draw(key: Key, target: Target, asking: Asking, *, out: Path, block: int) -> 
     if target.process is None and "images" in target.config:
         return np.asarray(target.params)
     labels = None if target.num_classes is None else np.arange(asking.bank) % target.num_classes
+    quick = target if target.process is None else redrawn(target, sampler="ddim", sample_steps=asking.bank_steps)
     with stage("drawing the bank") as show:
-        return draw_bank(key, _quick(target, asking), asking.bank, labels=labels, block=block, out=out, progress=show)
+        return draw_bank(key, quick, asking.bank, labels=labels, block=block, out=out, progress=show)
 
 
 def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking, *, out: Path) -> Target:
@@ -46,7 +47,7 @@ def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking
     name = known("model", asking.surrogate_model or own, models.FAMILIES)
     family = models.FAMILIES[name]
     schedule = process.from_config(family.schedule)
-    weight = schedule.steps / 1000 if family.vlb_weight is None else family.vlb_weight
+    weight = models.hybrid_weight(family, schedule)
     recipe = training.Recipe(asking.surrogate_steps, 64, 2e-3, warmup_steps=50, ema_decay=0.99, vlb_weight=weight)
     if asking.surrogate_steps < 1:
         raise InputError(f"--surrogate-steps must be at least 1, got {asking.surrogate_steps}.")
@@ -62,22 +63,6 @@ def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking
             record={"family": name},
             progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
         ).target
-
-
-def _quick(target: Target, asking: Asking) -> Target:
-    """The same model, drawn by DDIM in as many steps as asked for."""
-    if target.process is None or target.network is None:
-        return target
-    return diffusion_target(
-        target.params,
-        target.network,
-        target.process,
-        target.shape,
-        num_classes=target.num_classes,
-        variance=target.variance,
-        sample_steps=asking.bank_steps,
-        clip=bool(target.config.get("clip", True)),
-    )
 
 
 def keys(seed: int) -> tuple[Key, Key]:

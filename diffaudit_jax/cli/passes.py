@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from diffaudit_jax.access import Target
 from diffaudit_jax.attack import Attack, together
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.cli.asking import Asking
@@ -22,6 +21,7 @@ from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.setting import Setting
 from diffaudit_jax.protection import Protection, check_budget, noised, protected, rounded, shared_noise
 from diffaudit_jax.stream import Features
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import Key, Query
 
 SHARED = "clean"

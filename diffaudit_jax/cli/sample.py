@@ -10,15 +10,14 @@ import jax
 import numpy as np
 import tyro
 
-from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.models import guided
 from diffaudit_jax.report.grid import grid_png
-from diffaudit_jax.sampler.catalogue import SAMPLERS, usual_steps
 from diffaudit_jax.stream import local_mesh
-from diffaudit_jax.types import InputError, known, write_atomic
+from diffaudit_jax.target import Target, redrawn
+from diffaudit_jax.types import InputError, write_atomic
 
 
 @dataclass(frozen=True)
@@ -83,26 +82,14 @@ def run_sample(options: Sample) -> Path:
 
 
 def _target(subject: Subject, options: Sample) -> Target:
-    target = subject.target
-    process, network = target.process, target.network
-    if process is None or network is None:
+    target, network = subject.target, subject.target.network
+    if network is None:
         raise InputError(f"{options.run} holds samples only: give the model they are of.")
-    sampler = known("sampler", options.sampler or target.config["sampler"], SAMPLERS)
     if options.guidance != 1:
         if target.num_classes is None or not network.config.get("null_class", True):
             raise InputError(f"--guidance needs a model of classes and of none, got {options.guidance} without.")
         network = guided(network, options.guidance, target.num_classes)
-    return diffusion_target(
-        target.params,
-        network,
-        process,
-        target.shape,
-        num_classes=target.num_classes,
-        variance=target.variance,
-        sampler=sampler,
-        sample_steps=usual_steps(sampler, process) if options.steps is None else options.steps,
-        clip=target.config["clip"],
-    )
+    return redrawn(target, sampler=options.sampler, sample_steps=options.steps, network=network)
 
 
 def _labels(options: Sample, num_classes: int | None) -> np.ndarray | None:

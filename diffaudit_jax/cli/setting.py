@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from diffaudit_jax.access import Target
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.process import Process, Variance, ddpm_linear
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
 
 Times = Float[np.ndarray, " times"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from diffaudit_jax import importers, training
-from diffaudit_jax.access import Target
+from diffaudit_jax.target import Target
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
         ema_decay=options.ema,
         label_dropout=options.label_dropout,
         flip=options.flip,
-        vlb_weight=_first(options.vlb_weight, family.vlb_weight, schedule.steps / 1000),
+        vlb_weight=_first(options.vlb_weight, models.hybrid_weight(family, schedule)),
     )
     record = {
         "family": options.model,

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.importers.host import Question, ask
 from diffaudit_jax.process import Process
+from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time
 
 Denoise: TypeAlias = Callable[

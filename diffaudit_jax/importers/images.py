@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffaudit_jax.access import Target
 from diffaudit_jax.data import Pool, load
 from diffaudit_jax.data.arrays import as_images
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import Example, InputError, Key, Params, to_signed
 
 

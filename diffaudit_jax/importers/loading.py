@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffaudit_jax import training
-from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.data.images import SUFFIXES
 from diffaudit_jax.importers import diffusers, guided
 from diffaudit_jax.importers.images import from_images
@@ -15,6 +14,7 @@ from diffaudit_jax.importers.imported import Imported
 from diffaudit_jax.importers.pickles import ZIP_ERRORS
 from diffaudit_jax.importers.weights import is_safetensors, is_torch
 from diffaudit_jax.models import from_linen
+from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import InputError
 
 Kind = Literal["diffaudit train", "diffusers", "guided-diffusion", "images"]

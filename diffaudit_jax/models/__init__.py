@@ -13,5 +13,6 @@ from diffaudit_jax.models.architectures import unet as unet
 from diffaudit_jax.models.families import FAMILIES as FAMILIES
 from diffaudit_jax.models.families import Family as Family
 from diffaudit_jax.models.families import build as build
+from diffaudit_jax.models.families import hybrid_weight as hybrid_weight
 from diffaudit_jax.models.ncsnpp import ncsnpp as ncsnpp
 from diffaudit_jax.models.unet import count_params as count_params

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from diffaudit_jax.models.adapter import Model
 from diffaudit_jax.models.architectures import from_config
+from diffaudit_jax.process import Process
 from diffaudit_jax.types import known
 
 Size = Literal["small", "published"]
@@ -113,6 +114,11 @@ FAMILIES: Mapping[str, Family] = {
         "heun",
     ),
 }
+
+
+def hybrid_weight(family: Family, process: Process) -> float:
+    """Returns the weight of the bound in a family's hybrid loss on this process."""
+    return process.steps / 1000 if family.vlb_weight is None else family.vlb_weight
 
 
 def build(name: str, shape: tuple[int, ...], *, size: Size = "small", **options: Any) -> Model:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffaudit_jax.process import Process
-from diffaudit_jax.types import Example, Key, Prediction, Time
+from diffaudit_jax.types import Example, InputError, Key, Prediction, Time
 
 Denoise: TypeAlias = Callable[[Example, Time], Prediction]
 Times: TypeAlias = Float[np.ndarray, " times"]
@@ -22,6 +22,24 @@ def grid(process: Process, num_steps: int) -> Times:
       InputError: if `num_steps` is not between 1 and the process's own number.
     """
     return np.append(process.times(num_steps)[::-1], np.float32(0))
+
+
+def descent(process: Process, t: float, num_steps: int) -> Times:
+    """Returns `num_steps` + 1 times from t down to 0, evenly spaced over the steps of a discrete process.
+
+    Raises:
+      InputError: if t is fewer than `num_steps` steps of a discrete process from clean data.
+    """
+    share = np.arange(num_steps, -1, -1) / num_steps
+    if process.num_steps is None:
+        return (t * share).astype(np.float32)
+    step = round(t * process.num_steps)
+    if step < num_steps:
+        raise InputError(
+            f"t = {t:.4g} is step {step} of {process.num_steps}, and {num_steps} steps are to lead from there to clean "
+            f"data: ask for fewer, or for a larger t."
+        )
+    return (np.round(step * share) / process.num_steps).astype(np.float32)
 
 
 def scan(

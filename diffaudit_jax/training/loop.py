@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffaudit_jax.access import Target, diffusion_target
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models import FAMILIES, Model, from_linen, in_float32, precondition
 from diffaudit_jax.models import from_config as model_from_config
 from diffaudit_jax.process import Process
 from diffaudit_jax.process import from_config as process_from_config
 from diffaudit_jax.sampler.catalogue import check_sampler, usual_steps
+from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.training.checkpoints import Checkpoints, claim, read_config, write_config
 from diffaudit_jax.training.state import Data, Recipe, TrainInfo, TrainState, example_loss, init_state, make_step
 from diffaudit_jax.types import InputError, Key

@@ -110,6 +110,13 @@ def test_what_cannot_be_asked_is_refused_before_anything_is(refused, trained, tm
     assert not list(tmp_path.glob("audit/observations/*/block-*"))
 
 
+def test_a_budget_is_counted_before_a_bank_is_drawn(refused, trained, tmp_path):
+    words = ("--attack", "sima,nearest", "--query-budget", "35", "--bank", "4", "--bank-steps", "1")
+    message = refused("audit", trained, "--out", tmp_path / "audit", *ASK, *words)
+    assert message.startswith("1 calls x 36 queries are 36, over the budget of 35")
+    assert not (tmp_path / "audit" / "bank").exists()
+
+
 def test_attacks_are_listed(diffaudit):
     ended = diffaudit("attacks")
     assert ended.code == 0

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from diffaudit_jax import audit, training
-from diffaudit_jax.access import diffusion_target
 from diffaudit_jax.attack import together
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.data import Pool
@@ -19,6 +18,7 @@ from diffaudit_jax.process import ddpm_linear
 from diffaudit_jax.process import from_config as process_from_config
 from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler
 from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.target import diffusion_target
 from diffaudit_jax.types import InputError
 from tests.oracles import ATTACKS, images, pool
 
