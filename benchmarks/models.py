@@ -69,7 +69,7 @@ def main(options: Options) -> None:
         raise InputError("--tier gpu trains published widths, and there is no accelerator here: use --tier cpu.")
     split = dealt(options, tier)
     setting = settings(options, tier, split)
-    result = opened(options.out / f"models-{options.tier}.json", setting)
+    result = {"families": {}} | opened(options.out / f"models-{options.tier}.json", setting)
     missing = [name for name in options.families if name not in result["families"]]
     if not missing:
         print("every family asked for has been measured.")
@@ -160,7 +160,7 @@ def opened(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
       InputError: if it was measured otherwise.
     """
     if not path.exists():
-        return {"setting": setting, "families": {}}
+        return {"setting": setting}
     result = json.loads(path.read_text())
     changed = differences(result["setting"], json.loads(json.dumps(setting)))
     if changed:

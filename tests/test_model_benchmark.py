@@ -101,7 +101,7 @@ def test_tables_are_written_from_what_is_there(tmp_path, dealt):
 
 def test_rows_of_other_settings_do_not_mix(tmp_path, dealt):
     path, setting = tmp_path / "models-cpu.json", result(dealt["cpu"], {})["setting"]
-    assert benchmark.opened(path, setting) == {"setting": setting, "families": {}}
+    assert benchmark.opened(path, setting) == {"setting": setting}
     path.write_text(json.dumps(result(dealt["cpu"], {"edm": ROW})))
     assert benchmark.opened(path, setting)["families"] == {"edm": ROW}
     with pytest.raises(InputError, match=r"measured otherwise \(seed: 0 -> 1\): give another --out"):
