@@ -13,6 +13,7 @@ from diffaudit_jax.cli.catalogue import ENTRIES
 from diffaudit_jax.types import write_atomic
 
 TITLES = {"cpu": "Small networks", "gpu": "Published widths"}
+ABSENT = "not measured"
 Rows = Mapping[str, Any]
 
 
@@ -117,16 +118,15 @@ def _by_case(rows: Sequence[Rows], called: Any, seconds: Mapping[str, float] | N
     """Attacks down, cases across; with calls and seconds where these are given."""
     names = [name for name in ENTRIES if any(name in row["attacks"] for row in rows)]
     head = ["attack", "access", *(["calls", "s per 1,000"] if seconds is not None else [])]
-    where = {name: place for row in rows for place, each in row["passes"].items() for name in each["attacks"]}
-    calls = {place: each["calls"] for row in rows for place, each in row["passes"].items()}
+    passes = {place: each["attacks"] for row in rows for place, each in row["passes"].items()}
+    where = {name: place for place, names in passes.items() for name in names}
+    calls = {name: judged["calls"] for row in rows for name, judged in row["attacks"].items()}
 
     def cost(name: str) -> list[str]:
         if seconds is None:
             return []
-        place = where[name]
-        shared = sum(other == place for other in where.values()) > 1
-        took = seconds.get(place)
-        return [f"{calls[place]}{' (shared)' if shared else ''}", "not measured" if took is None else f"{took:.3g}"]
+        took, shared = seconds.get(where[name]), len(passes[where[name]]) > 1
+        return [str(calls[name]), ABSENT if took is None else f"{took:.3g}{' together' if shared else ''}"]
 
     return _table(
         [*head, *(called(row["case"]) for row in rows)],
@@ -182,6 +182,7 @@ def _variants(studies: Rows) -> list[str]:
         ]
         for access in every[0]
         for name in every[0][access]["auc"]
+        if ", sum, " not in name  # ranks as the mean does
     ]
     return [*lines, "", *_table(["variant", *(f"{share:.0%}" for share in shares)], rows)]
 

@@ -47,13 +47,12 @@ BUDGETS = (1, 2, 4, 8)
 def attacked(bench: Bench, case: Case) -> dict[str, Any]:
     """Every attack on one model, and the seconds of each pass."""
     split, asked = asked_all(bench, case)
+    made = asked.made.items()
+    calls = {name: attack.spec.calls for _, each in made for name, (_, attack) in each.scored.items()}
     return {
         "case": case._asdict(),
-        "attacks": {name: judged(scores, split.member) for name, scores in asked.scores.items()},
-        "passes": {
-            where: {"attacks": list(each.scored), "calls": each.attack.spec.calls, "seconds": asked.seconds[where]}
-            for where, each in asked.made.items()
-        },
+        "attacks": {name: {"calls": calls[name], **judged(asked.scores[name], split.member)} for name in calls},
+        "passes": {where: {"attacks": list(each.scored), "seconds": asked.seconds[where]} for where, each in made},
     }
 
 
@@ -165,7 +164,7 @@ def _budgets(bench: Bench, seen: Observations, member: np.ndarray) -> dict[str, 
     """The x0 trajectory at fewer times: answers at one time do not depend on the others that are asked."""
     errors = average(seen.features, "x0")
     kept = errors[:, : int(0.3 * bench.tier.times)]
-    places = [np.linspace(-1, kept.shape[1], calls + 2)[1:-1].round().astype(int) for calls in BUDGETS]
+    places = [np.linspace(-0.5, kept.shape[1] - 0.5, calls + 2)[1:-1].round().astype(int) for calls in BUDGETS]
     return {str(len(columns)): judged(-kept[:, columns].mean(axis=1), member) for columns in map(np.unique, places)}
 
 

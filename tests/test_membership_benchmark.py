@@ -27,8 +27,9 @@ def bench(tmp_path):
 
 
 def all_cases(bench):
-    """Every case that is measured, read off the closures that measure them."""
-    return [measure.__defaults__[0] for *_, measure in benchmark.parts(bench, *DATA) if measure.__defaults__]
+    """Every case that is measured, with what kind of part, read off the functions that measure them."""
+    bound = [(kind, getattr(measure, "__defaults__", None)) for kind, _, measure in benchmark.parts(bench, *DATA)]
+    return [(kind, defaults[0]) for kind, defaults in bound if defaults]
 
 
 def test_photographs_are_cut_into_tiles_that_put_together_are_the_photographs():
@@ -41,8 +42,9 @@ def test_photographs_are_cut_into_tiles_that_put_together_are_the_photographs():
 
 
 def test_every_case_has_images_enough_and_no_image_on_two_sides(bench):
-    for case in {case._replace(steps=1, family="ddpm", sampler="ddim") for case in all_cases(bench)}:
+    for case in {case._replace(steps=1, family="ddpm", sampler="ddim") for _, case in all_cases(bench)}:
         split = dealt(bench, case)
+        assert split.reference is not None
         sides = [set(side.hashes()) for side in (split.members, split.nonmembers, split.reference)]
         assert len(set.union(*sides)) == sum(map(len, sides))
         assert len(split.members) == case.members
@@ -50,7 +52,7 @@ def test_every_case_has_images_enough_and_no_image_on_two_sides(bench):
 
 
 def test_every_case_is_sampled_by_what_goes_with_its_process(bench):
-    for case in all_cases(bench):
+    for _, case in all_cases(bench):
         schedule = process.from_config(models.FAMILIES[case.family].schedule)
         check_sampler(case.sampler, schedule, bench.tier.bank_steps[case.sampler])
     assert set(ARCHITECTURES) <= set(models.FAMILIES)
@@ -85,15 +87,13 @@ def test_a_table_is_not_a_set_of_images():
 def measured(case):
     rng = np.random.default_rng(0)
     member = np.arange(40) < 20
-    row = judged(rng.normal(size=40) + member, member)
-    passes = {"gsa1": {"attacks": ["gsa1"], "calls": 10, "seconds": 12.5}}
+    row = {"calls": 10, **judged(rng.normal(size=40) + member, member)}
+    passes = {"gsa1": {"attacks": ["gsa1"], "seconds": 12.5}}
     return {"case": case._asdict(), "attacks": {"gsa1": row}, "passes": passes, "hardware": HARDWARE}
 
 
 def result(bench):
-    cases = [
-        case for kind, _, measure in benchmark.parts(bench, *DATA) if kind == "cases" for case in measure.__defaults__
-    ]
+    cases = [case for kind, case in all_cases(bench) if kind == "cases"]
     setting = {"data": list(DATA), "tier": asdict(bench.tier), "seed": 0}
     return {"setting": setting, "cases": {case.name: measured(case) for case in cases}, "studies": {}}
 
