@@ -12,10 +12,10 @@ What is measured is saved as soon as it is there, and the same command goes on w
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import tyro
@@ -28,6 +28,8 @@ from diffaudit_jax import training
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.types import InputError, write_atomic
 
+Part: TypeAlias = tuple[str, str, Callable[[], dict[str, Any]]]
+"""What is measured: "cases" or "studies", its name, and what measures it."""
 TIERS: Mapping[str, Tier] = {
     "cpu": Tier(
         size="small",
@@ -97,26 +99,38 @@ def main(options: Options) -> None:
     print(f"{path} and its tables hold every part.")
 
 
-def parts(bench: Bench, first: str, second: str) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
-    """Yields (cases or studies, name, what measures it), in the order of interest."""
-    tier = bench.tier
-    few, middle = tier.members[0], tier.fits[1]
-    main = [Case(name, size, steps) for name in (first, second) for size in tier.members for steps in tier.fits]
+def parts(bench: Bench, first: str, second: str) -> Iterator[Part]:
+    """Yields every part, in the order of interest."""
+    (few, many), (_, middle, over) = bench.tier.members, bench.tier.fits
     studied = Case(first, few, middle)
-    others = [
-        studied._replace(sampler="ancestral"),
-        studied._replace(family="vp-sde", sampler="euler-maruyama"),
-        *(Case(PHOTOS, few, steps) for steps in tier.fits),
-    ]
-    for case in (*main, *others):
-        yield "cases", case.name, lambda case=case: studies.attacked(bench, case)
-    for case in (case for case in main if case.steps == middle):
-        yield "studies", f"variants-{case.name}", lambda case=case: studies.variants(bench, case)
-        yield "studies", f"taught-{case.name}", lambda case=case: studies.taught(bench, case)
+
+    def fits(source: str, members: int) -> list[Case]:
+        return [Case(source, members, steps) for steps in bench.tier.fits]
+
+    def attacked(cases: Iterable[Case]) -> Iterator[Part]:
+        return (("cases", case.name, lambda case=case: studies.attacked(bench, case)) for case in cases)
+
+    def looked_into(case: Case) -> Iterator[Part]:
+        yield "studies", f"variants-{case.name}", lambda: studies.variants(bench, case)
+        yield "studies", f"taught-{case.name}", lambda: studies.taught(bench, case)
+
+    def by_other_architectures(family: str) -> Part:
+        case = Case(first, few, over, family)
+        return "studies", f"surrogates-{family}", lambda: studies.surrogates(bench, case)
+
+    yield from attacked(fits(first, few))
+    yield from looked_into(studied)
     yield "studies", "protections", lambda: studies.protections(bench, studied)
-    for family in ("ddpm", "improved-diffusion"):
-        case = Case(first, few, tier.fits[2], family)
-        yield "studies", f"surrogates-{family}", lambda case=case: studies.surrogates(bench, case)
+    yield from attacked([*fits(first, many), *fits(second, few)])
+    yield from attacked(
+        [studied._replace(family="vp-sde", sampler="euler-maruyama"), studied._replace(sampler="ancestral")]
+    )
+    yield from attacked(fits(PHOTOS, few))
+    yield by_other_architectures("ddpm")
+    yield from attacked(fits(second, many))
+    for case in (Case(second, few, middle), Case(first, many, middle), Case(second, many, middle)):
+        yield from looked_into(case)
+    yield by_other_architectures("improved-diffusion")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from diffaudit_jax.auditing import Observations as Observations
 from diffaudit_jax.auditing import audit as audit
 from diffaudit_jax.bank import draw_bank as draw_bank
 from diffaudit_jax.calibration import calibrated as calibrated
+from diffaudit_jax.calibration import check_disjoint as check_disjoint
 from diffaudit_jax.calibration import fit_scorer as fit_scorer
 from diffaudit_jax.calibration import learned as learned
 from diffaudit_jax.memory import keep_freed_memory as keep_freed_memory

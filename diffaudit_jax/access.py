@@ -4,6 +4,7 @@ A `Target` is everything; a grant narrows it to the record an attack declares. A
 a type checker refuses the access, and so does Python.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ def black_box(target: Target) -> BlackBox:
     return BlackBox(lambda key, cond=None: target.sample(target.params, key, cond))
 
 
+@functools.cache  # one service is one grant, which `attack.together` compares
 def variation_box(num_steps: int = 10, *, clip: bool = True) -> Callable[[Target], Variation]:
     """Grants an image-to-image service: it noises an example to t and takes it back to clean by deterministic DDIM.
 

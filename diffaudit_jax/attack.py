@@ -79,19 +79,22 @@ def together(attacks: Mapping[str, Attack[Access]]) -> Attack[Access]:
     Each sees what it would see alone: all have the query's own key. Features and evidence are dicts by name.
 
     Args:
-      attacks: Name -> attack, all of the same access.
+      attacks: Name -> attack, all of the same access; of image-to-image attacks, all of the same service.
 
     Returns:
       An attack whose features are ``name -> features``; its scores are those of the first. Costs the calls of all, less
       those about the query itself (`Spec.clean`) that are the same.
 
     Raises:
-      ValueError: if there are none, or they need different access.
+      ValueError: if there are none, or they need different access or are granted it differently.
     """
     specs = {name: attack.spec for name, attack in attacks.items()}
     if len({spec.access for spec in specs.values()}) != 1:
         needed = {name: f"{spec.access}-box" for name, spec in specs.items()}
         raise ValueError(f"attacks of one pass need one and the same access, got {needed}.")
+    if len({attack.grant for attack in attacks.values()}) != 1:
+        named = ", ".join(attacks)
+        raise ValueError(f"attacks of one pass ask one and the same service, {named} are granted different ones.")
     first_name, first = next(iter(attacks.items()))
 
     def observe(access: Access, evidence: Any, key: Key, query: Query) -> Features:

@@ -67,7 +67,7 @@ def audit(
       InputError: if there are no queries, their shape, range or classes are not the target's, they hold NaN, or `out`
         holds another audit.
     """
-    _check(queries, target)
+    check_queries(queries, target)
     n, observe = len(queries.row), observing(attack, target)
     shared = (target.params, attack.evidence)
     like = jax.eval_shape(observe, shared, key, jax.tree.map(lambda leaf: leaf[0], queries))
@@ -135,7 +135,13 @@ def observing(attack: Attack, target: Target) -> Callable[[Any, Key, Query], Fea
     return observe
 
 
-def _check(queries: Query, target: Target) -> None:
+def check_queries(queries: Query, target: Target) -> None:
+    """Refuses queries that a target cannot be asked.
+
+    Raises:
+      InputError: if there are none, their shape, range or classes are not the target's, they hold NaN, or two have one
+        row.
+    """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(queries)]
     if any(shape[:1] != shapes[0][:1] or not shape for shape in shapes):
         raise InputError(f"every query needs an x and a row of its own (and a cond, if any), got shapes {shapes}.")

@@ -82,7 +82,9 @@ def shared_noise(std: float, *, key: Key | None = None) -> Protection:
     Raises:
       InputError: if `std` is negative or not finite.
     """
-    std, own = _checked_std(std), jax.random.key(0) if key is None else key
+    std = _checked_std(std)
+    # An attack may draw from the same key: folded in, so that its noise is never the service's.
+    own = jax.random.fold_in(jax.random.key(0) if key is None else key, 1)
 
     def shield(key: Key, t: Time, answer: Example) -> Example:
         del key
@@ -124,22 +126,28 @@ def protected(attack: Attack[Access], *protections: Protection) -> Attack[Access
     return replace(attack, spec=replace(attack.spec, config=config), observe=observe)
 
 
-def check_budget(calls: int, num_queries: int, budget: int) -> None:
+def check_budget(calls: int, num_queries: int, budget: int, *, bank: int = 0) -> None:
     """Refuses an audit that asks more than an API allows, before anything is asked.
 
     Args:
       calls: Network calls per query, `Spec.calls`.
       num_queries: Queries of the audit.
       budget: Network calls allowed in all.
+      bank: Network calls that a bank of generated images takes first.
 
     Raises:
       InputError: if they do not suffice.
     """
-    total, budget = calls * num_queries, max(budget, 0)
-    if total > budget:
+    total, left = calls * num_queries, max(budget - bank, 0)
+    if bank > max(budget, 0):
         raise InputError(
-            f"{calls} calls x {num_queries} queries are {total}, over the budget of {budget}: "
-            f"it pays for {budget // calls} queries, ask no more or raise it."
+            f"the bank alone takes {bank} calls, over the budget of {budget}: draw fewer images, or raise it."
+        )
+    if total > left:
+        taken = f" and the bank's {bank}" if bank else ""
+        raise InputError(
+            f"{calls} calls x {num_queries} queries are {total}{taken}, over the budget of {max(budget, 0)}: "
+            f"it pays for {left // calls} queries, ask no more or raise it."
         )
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from diffaudit_jax.access import asked_once, gray_box, noise_of
 from diffaudit_jax.attack import Attack, Spec, together, with_score
-from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks import loss_trajectory, variation, x0_trajectory
 from diffaudit_jax.attacks.noise import api_keys
 from diffaudit_jax.auditing import audit
 from diffaudit_jax.losses import Losses
+from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import Query, to_signed
 from tests.oracles import (
     ACCESS,
@@ -71,6 +72,14 @@ def test_narrow_access_suffices_and_vmap_agrees_with_the_stream(name):
         return attack.observe(narrow, attack.evidence, jax.random.fold_in(KEY, query.row), query)
 
     close(jax.jit(jax.vmap(observe))(queries), streamed(name).features)
+
+
+@every_attack
+def test_blocks_devices_and_the_order_of_queries_do_not_matter(name):
+    order = np.asarray([4, 0, 5, 2, 1, 3])
+    shuffled = jax.tree.map(lambda leaf: leaf[order], pool(6))
+    seen = audit(MADE[name], conv(PROCESS), shuffled, key=KEY, block=4, mesh=local_mesh(2))
+    close(seen.features, jax.tree.map(lambda leaf: leaf[order], streamed(name).features))
 
 
 @every_attack
@@ -182,3 +191,14 @@ def test_attacks_of_different_access_do_not_join():
         together({"a": white, "b": gray})
     with pytest.raises(ValueError, match="one and the same access"):
         together({})
+
+
+def test_image_to_image_attacks_join_if_they_ask_the_same_service():
+    attacks = {"a": variation(0.4, num_variations=2, num_steps=2), "b": variation(0.6, num_variations=1, num_steps=2)}
+    seen = audit(together(attacks), gaussian(PROCESS), pool(3), key=KEY).features
+    for name, attack in attacks.items():
+        close(seen[name], audit(attack, gaussian(PROCESS), pool(3), key=KEY).features)
+    with pytest.raises(
+        ValueError, match="attacks of one pass ask one and the same service, a, c are granted different"
+    ):
+        together({"a": attacks["a"], "c": variation(0.4, num_variations=2, num_steps=3)})

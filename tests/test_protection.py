@@ -11,7 +11,7 @@ import pytest
 from diffaudit_jax.access import gray_box, noise_of, variation_box
 from diffaudit_jax.attack import Attack, Spec, together
 from diffaudit_jax.attacks import loss_trajectory, variation, x0_trajectory
-from diffaudit_jax.attacks.noise import api_keys
+from diffaudit_jax.attacks.noise import api_keys, noise_at
 from diffaudit_jax.auditing import audit, fingerprints
 from diffaudit_jax.importers import from_callable
 from diffaudit_jax.protection import check_budget, noised, protected, rounded, shared_noise
@@ -106,6 +106,12 @@ def test_shared_noise_is_drawn_from_the_apis_key_and_not_from_the_audits():
     base = answers(protected(attack, shared_noise(0.1)))
     np.testing.assert_array_equal(base, answers(protected(attack, shared_noise(0.1)), key=other))
     assert (base != answers(protected(attack, shared_noise(0.1, key=other)))).any(axis=(1, 2)).all()
+
+
+def test_shared_noise_is_not_the_noise_that_an_attack_draws_from_the_same_key():
+    t, answer = jnp.float32(0.3), jnp.zeros(SHAPE)
+    drawn = shared_noise(1.0).shield(jax.random.key(1), t, answer)
+    assert (drawn != noise_at(jax.random.key(0), t, 1, SHAPE)[0]).all()
 
 
 def test_protections_are_applied_first_to_last_and_nest():

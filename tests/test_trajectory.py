@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import f as f_distribution
 
 from diffaudit_jax.access import GrayBox
-from diffaudit_jax.attacks import loss_trajectory, x0_trajectory
+from diffaudit_jax.attacks import gradient_norms, likelihood, loss_trajectory, x0_trajectory
 from diffaudit_jax.attacks.noise import keys_at, noise_at
 from diffaudit_jax.attacks.statistics import LOSSES, STATISTICS, Errors, score
 from diffaudit_jax.auditing import audit
@@ -254,6 +254,17 @@ def test_auc_of_a_whole_trajectory_is_that_of_a_simulation(common_noise):
 def test_bad_input_is_refused(arguments, says):
     with pytest.raises(InputError, match=says):
         loss_trajectory(**{"times": GRID, **arguments})
+
+
+@pytest.mark.parametrize("make", [loss_trajectory, x0_trajectory, gradient_norms, likelihood])
+@pytest.mark.parametrize(("times", "steps"), [([0.01, 0.3], r"\[0, 6\]"), ([0.3, 0.31], r"\[6\]")])
+def test_times_that_a_coarse_schedule_takes_for_clean_or_for_one_another_are_refused(make, times, steps):
+    with pytest.raises(InputError, match=rf"2 times from .* fall on the steps {steps} of a schedule of 20"):
+        audit(make(times), gaussian(PROCESSES["cosine-20"]), pool(2), key=jax.random.key(0))
+
+
+def test_times_that_differ_are_two_audits():
+    assert x0_trajectory([1e-5]).spec.config != x0_trajectory([1.04e-5]).spec.config
 
 
 @pytest.mark.parametrize(("clip", "common_noise"), [(True, True), (False, False)])

@@ -15,7 +15,7 @@ from diffaudit_jax.access import GrayBox, gray_box, noise_of
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.noise import api_keys
 from diffaudit_jax.attacks.norms import checked_power, mean_norm, norm
-from diffaudit_jax.attacks.statistics import check_steps, checked_grid
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
 from diffaudit_jax.types import Key, Query, Time
 
 
@@ -59,7 +59,7 @@ def clean_query(times: Sequence[float] | Float[np.ndarray, " times"] = (0.101,),
         access="gray",
         paper="https://arxiv.org/abs/2509.25003",
         calls=len(grid),
-        config={"times": [round(float(t), 6) for t in grid], "p": p},
+        config={"times": digits(grid), "p": p},
         scoring={"statistic": "mean", "power": p},
         clean=(float(grid[0]),),
     )

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from diffaudit_jax.access import GrayBox, gray_box, noise_of
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.noise import api_keys, noise_at
-from diffaudit_jax.attacks.statistics import check_steps, checked_grid
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
 from diffaudit_jax.types import Example, InputError, Key, Query, Time
 
 STRENGTHS: tuple[float, ...] = tuple(round(float(s), 6) for s in np.linspace(0.95, 0.70, 10))
@@ -86,7 +86,7 @@ def fluctuation(
         return jax.lax.map(losses, jnp.asarray(grid)).T
 
     config = {
-        "times": [round(float(t), 6) for t in grid],
+        "times": digits(grid),
         "strengths": list(shares),
         "num_noises": num_noises,
         "common_noise": common_noise,

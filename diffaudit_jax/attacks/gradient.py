@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from diffaudit_jax.access import WhiteBox, white_box
 from diffaudit_jax.attack import Attack, Score, Spec
 from diffaudit_jax.attacks.noise import noise_at
-from diffaudit_jax.attacks.statistics import checked_grid
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
 from diffaudit_jax.losses import simple_loss
 from diffaudit_jax.types import Example, Key, Params, Query, Time, known
 
@@ -78,6 +78,7 @@ def gradient_norms(
     groups = (1, len(grid) * num_noises) if aggregate == "loss" else (len(grid), num_noises)
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Float[Array, " tensors"]:
+        check_steps(access.process, grid)
         noise_key = evidence if common_noise else key
 
         def loss(params: Params, t: Time, eps: Example) -> Time:
@@ -93,7 +94,7 @@ def gradient_norms(
         return jax.vmap(norms)(jnp.asarray(np.repeat(grid, num_noises).reshape(groups)), eps).mean(0)
 
     asked = {
-        "times": [round(float(t), 6) for t in grid],
+        "times": digits(grid),
         "aggregate": aggregate,
         "num_noises": num_noises,
         "common_noise": common_noise,

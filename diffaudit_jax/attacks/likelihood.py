@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from diffaudit_jax.access import WhiteBox, white_box
 from diffaudit_jax.attack import Attack, Spec
-from diffaudit_jax.attacks.statistics import checked_grid
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
 from diffaudit_jax.sampler import log_likelihood
 from diffaudit_jax.types import Example, InputError, Key, Prediction, Query, Time
 
@@ -61,6 +61,8 @@ def likelihood(
         raise InputError(f"a likelihood needs 2 or more times above 0 and 1 probe, got {len(grid)}, {num_probes=}.")
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Time:
+        check_steps(access.process, grid)
+
         def denoise(xt: Example, t: Time) -> Prediction:
             return access.predict_at(access.params, xt, t, query.cond)
 
@@ -69,7 +71,7 @@ def likelihood(
         return math.log2(127.5) - nats / (query.x.size * math.log(2))
 
     asked = {
-        "times": [float(str(t)) for t in grid],  # all their digits: a grid may start at 1e-5
+        "times": digits(grid),
         "num_probes": num_probes,
         "common_probes": common_probes,
     }

@@ -16,7 +16,7 @@ from diffaudit_jax.access import GrayBox, gray_box, noise_of
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.noise import api_keys
 from diffaudit_jax.attacks.norms import checked_power, mean_norm, norm
-from diffaudit_jax.attacks.statistics import check_steps, checked_grid
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
 from diffaudit_jax.types import Example, Key, Query, Time
 
 
@@ -68,13 +68,13 @@ def proximal(
 
         return jax.lax.map(one, jnp.asarray(grid))
 
-    config = {"first": round(float(start[0]), 6), "p": p, "normalised": normalised}
+    config = {"first": digits(start)[0], "p": p, "normalised": normalised}
     spec = Spec(
         name="proximal",
         access="gray",
         paper="https://arxiv.org/abs/2305.18355",
         calls=1 + len(grid),
-        config={"times": [round(float(t), 6) for t in grid], **config},
+        config={"times": digits(grid), **config},
         scoring={"statistic": "mean", "power": 1.0},
         clean=(float(start[0]),),
     )

@@ -93,6 +93,11 @@ def checked_grid(
     return grid
 
 
+def digits(grid: Float[np.ndarray, " times"]) -> list[float]:
+    """Returns times as JSON that tells any two float32 apart; a grid may start at 1e-5."""
+    return [float(str(np.float32(t))) for t in grid]
+
+
 def check_steps(process: Process, grid: Float[np.ndarray, " times"]) -> None:
     """Refuses times that a discrete schedule takes for clean data, or for one another.
 

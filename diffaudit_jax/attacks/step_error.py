@@ -20,7 +20,7 @@ from jaxtyping import Float
 from diffaudit_jax.access import GrayBox, gray_box
 from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.noise import api_keys
-from diffaudit_jax.attacks.statistics import check_steps, checked_grid
+from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
 from diffaudit_jax.sampler.discrete import ddim_step
 from diffaudit_jax.types import Example, InputError, Key, Prediction, Query, Time
 
@@ -86,7 +86,7 @@ def step_error(times: Sequence[float] | Float[np.ndarray, " times"] = PUBLISHED)
         access="gray",
         paper="https://arxiv.org/abs/2302.01316",
         calls=len(grid),
-        config={"times": [round(float(t), 6) for t in grid]},
+        config={"times": digits(grid)},
         clean=(float(grid[0]),),
     )
     return Attack(spec, gray_box, None, observe, score)

@@ -21,7 +21,7 @@ from diffaudit_jax.attack import Attack, Spec
 from diffaudit_jax.attacks.noise import api_keys, noise_at
 from diffaudit_jax.attacks.statistics import LOSSES as LOSSES
 from diffaudit_jax.attacks.statistics import STATISTICS as STATISTICS
-from diffaudit_jax.attacks.statistics import By, Errors, Loss, Statistic, checked_grid
+from diffaudit_jax.attacks.statistics import By, Errors, Loss, Statistic, check_steps, checked_grid, digits
 from diffaudit_jax.attacks.statistics import average as average
 from diffaudit_jax.attacks.statistics import score as score
 from diffaudit_jax.losses import Losses, losses
@@ -74,6 +74,7 @@ def loss_trajectory(
     known("variance", variance, VARIANCES)
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Losses:
+        check_steps(access.process, grid)
         noise_key = evidence if common_noise else key
 
         def one(t: Time, eps: Example) -> Losses:
@@ -132,6 +133,7 @@ def x0_trajectory(
     grid = checked_grid(times, num_noises)
 
     def observe(access: GrayBox, evidence: Key, key: Key, query: Query) -> Errors:
+        check_steps(access.process, grid)
         noise_key = evidence if common_noise else key
 
         def draws(t: Time) -> tuple[Example, Key]:
@@ -165,7 +167,7 @@ def _spec(
     scoring: Mapping[str, Any],
 ) -> Spec:
     asked = {
-        "times": [round(float(t), 6) for t in grid],
+        "times": digits(grid),
         "num_noises": num_noises,
         "common_noise": common_noise,
         **config,

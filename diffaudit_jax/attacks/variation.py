@@ -76,7 +76,7 @@ def variation(
         mean = jax.vmap(lambda key: access.vary(key, query.x, time, query.cond))(keys).mean(0)
         return Likeness(jnp.mean((mean - query.x) ** 2), similarity(query.x, mean))
 
-    config = {"t": round(float(time), 6), "num_variations": num_variations, "num_steps": num_steps, "clip": clip}
+    config = {"t": float(str(time)), "num_variations": num_variations, "num_steps": num_steps, "clip": clip}
     calls, paper = num_variations * num_steps, "https://arxiv.org/abs/2405.20771"
     spec = Spec("variation", "variation", paper, calls, config, {"distance": distance})
     return Attack(spec, variation_box(num_steps, clip=clip), (), observe, score(distance))

@@ -40,7 +40,8 @@ class Asking:
     api_shared_noise: float = 0.0
     """Protection: the same, of noise that all queries share."""
     query_budget: int | None = None
-    """Network calls that a service allows in all; an audit that would make more is refused before it asks."""
+    """Network calls that a service allows in all, with those of the bank and without those of white-box attacks; an
+    audit that would make more is refused before it asks."""
 
     bank: int = 2000
     """Images drawn of the model for black-box attacks; a folder of images is taken whole."""

@@ -7,10 +7,8 @@ import numpy as np
 
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES
-from diffaudit_jax.cli.setting import Setting
+from diffaudit_jax.cli.setting import Setting, blank
 from diffaudit_jax.process import ddpm_linear
-from diffaudit_jax.target import diffusion_target
-from diffaudit_jax.types import Network, Prediction
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,8 @@ class Attacks:
 def table() -> list[tuple[str, ...]]:
     """Returns a head and a row for each attack, on the linear DDPM schedule."""
     process = ddpm_linear()
-    blank = Network(lambda key: (), lambda params, xt, t, cond=None, *, key=None: Prediction(xt, xt))
-    surrogate = diffusion_target((), blank, process, (4, 4, 1))
     bank = np.zeros((5, 4, 4, 1), np.uint8)
-    setting = Setting(Asking(), process, key=jax.random.key(0), bank=bank, surrogate=surrogate)
+    setting = Setting(Asking(), process, key=jax.random.key(0), bank=bank, surrogate=blank(process, (4, 4, 1)))
     rows = []
     for name, entry in ENTRIES.items():
         spec = entry.make(setting).spec

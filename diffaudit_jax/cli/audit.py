@@ -9,11 +9,12 @@ import numpy as np
 import tyro
 
 from diffaudit_jax import attacks, data
+from diffaudit_jax.auditing import check_queries
 from diffaudit_jax.cli import black
 from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES, named
-from diffaudit_jax.cli.passes import Seen, check_calls, passes, run_passes
+from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.cli.setting import Setting, grid
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
@@ -100,8 +101,12 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     names = named(options.asking)
     black_box = tuple(name for name in names if ENTRIES[name].access == "black")
     made = passes(tuple(name for name in names if name not in black_box), setting)
-    check_calls(made, len(member), options.asking.query_budget)  # before a bank is drawn
+    # What cannot be done is said before a bank is drawn.
+    check_queries(queries, target)
+    bank_calls = black.calls(target, options.asking) if black_box else 0
+    check_service(made, len(member), options.asking, bank_calls)
     if black_box:
+        passes(black_box, black.blanks(setting, subject))
         made |= passes(black_box, _prepared(setting, subject, options, "surrogate" in black_box))
     seen = run_passes(
         made,
@@ -124,7 +129,8 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
         attacks=seen.specs,
         provenance=provenance(
             subject,
-            seen.hashes,
+            seen,
+            black.prepared(subject, options.asking, black_box),
             {**vars(options.asked), "members": options.asked.members or subject.record.get("data")},
             options.seed,
             options.devices,
@@ -139,7 +145,14 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
 def _prepared(setting: Setting, subject: Subject, options: Audit, surrogate: bool) -> Setting:
     """Draws the bank that black-box attacks need and, if asked to, trains a surrogate on it."""
     key_bank, key_surrogate = black.keys(options.seed)
-    bank = black.draw(key_bank, subject.target, options.asking, out=options.out / "bank", block=options.block)
+    bank = black.draw(
+        key_bank,
+        subject.target,
+        options.asking,
+        out=options.out / "bank",
+        block=options.block,
+        mesh=local_mesh(options.devices),
+    )
     if not surrogate:
         return setting._replace(bank=bank)
     trained = black.train_surrogate(key_surrogate, bank, subject, options.asking, out=options.out / "surrogate")

@@ -1,21 +1,68 @@
 """What a black-box attacker prepares: a bank of generated images, and a model trained on them."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from diffaudit_jax import models, process, training
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.setting import Setting, blank
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.data import Pool
 from diffaudit_jax.target import Target, redrawn
 from diffaudit_jax.types import InputError, Key, known
 
 
-def draw(key: Key, target: Target, asking: Asking, *, out: Path, block: int) -> np.ndarray:
+def draws(target: Target) -> bool:
+    """Whether the target has to be asked for a bank; if not, it consists of images, which are the bank."""
+    return target.process is not None or "images" not in target.config
+
+
+def calls(target: Target, asking: Asking) -> int:
+    """Returns the network calls that the bank takes."""
+    return asking.bank * asking.bank_steps if draws(target) else 0
+
+
+def blanks(setting: Setting, subject: Subject) -> Setting:
+    """Returns the setting with blanks for bank and surrogate: attacks made of it show mistakes before hours of drawing.
+
+    Raises:
+      InputError: if the surrogate's family is unknown or it would not be trained.
+    """
+    target, asking = subject.target, setting.asking
+    if asking.surrogate_steps < 1:
+        raise InputError(f"--surrogate-steps must be at least 1, got {asking.surrogate_steps}.")
+    num = asking.bank if draws(target) else len(target.params)
+    schedule = process.from_config(models.FAMILIES[surrogate_family(subject, asking)].schedule)
+    return setting._replace(bank=np.zeros((num, *target.shape), np.uint8), surrogate=blank(schedule, target.shape))
+
+
+def prepared(subject: Subject, asking: Asking, names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns what black-box attacks stood on, as JSON: the bank, and the surrogate if there is one.
+
+    Args:
+      subject: The audited model.
+      asking: What was asked for.
+      names: The black-box attacks.
+    """
+    drawn = {"images": asking.bank, "sampler": "ddim", "steps": asking.bank_steps}
+    bank = drawn if draws(subject.target) else {"images": len(subject.target.params)}
+    surrogate = {"family": surrogate_family(subject, asking), "steps": asking.surrogate_steps}
+    return ({"bank": bank} if names else {}) | ({"surrogate": surrogate} if "surrogate" in names else {})
+
+
+def surrogate_family(subject: Subject, asking: Asking) -> str:
+    """Returns the family of the surrogate: that asked for, the run's own, or ddpm for models from elsewhere."""
+    own = str(subject.record.get("family", "ddpm"))
+    return known("model", asking.surrogate_model or own, models.FAMILIES)
+
+
+def draw(key: Key, target: Target, asking: Asking, *, out: Path, block: int, mesh: Mesh) -> np.ndarray:
     """Draws the bank, or takes the images that the target consists of; uint8 [m, *shape].
 
     Args:
@@ -24,13 +71,14 @@ def draw(key: Key, target: Target, asking: Asking, *, out: Path, block: int) -> 
       asking: How many, in how many steps.
       out: Directory from which a bank that was stopped goes on.
       block: Images per dispatch.
+      mesh: Devices.
     """
-    if target.process is None and "images" in target.config:
+    if not draws(target):
         return np.asarray(target.params)
     labels = None if target.num_classes is None else np.arange(asking.bank) % target.num_classes
     quick = target if target.process is None else redrawn(target, sampler="ddim", sample_steps=asking.bank_steps)
     with stage("drawing the bank") as show:
-        return draw_bank(key, quick, asking.bank, labels=labels, block=block, out=out, progress=show)
+        return draw_bank(key, quick, asking.bank, labels=labels, block=block, mesh=mesh, out=out, progress=show)
 
 
 def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking, *, out: Path) -> Target:
@@ -43,14 +91,11 @@ def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking
       asking: Family and steps.
       out: Run directory.
     """
-    own = str(subject.record.get("family", "ddpm"))
-    name = known("model", asking.surrogate_model or own, models.FAMILIES)
+    name = surrogate_family(subject, asking)
     family = models.FAMILIES[name]
     schedule = process.from_config(family.schedule)
     weight = models.hybrid_weight(family, schedule)
     recipe = training.Recipe(asking.surrogate_steps, 64, 2e-3, warmup_steps=50, ema_decay=0.99, vlb_weight=weight)
-    if asking.surrogate_steps < 1:
-        raise InputError(f"--surrogate-steps must be at least 1, got {asking.surrogate_steps}.")
     pool = Pool(bank, np.arange(len(bank)), "bank")
     with stage("training the surrogate") as show:
         return training.fit(

@@ -113,7 +113,10 @@ def _pfami(setting: Setting) -> Attack:
 
 
 def _rediffuse(setting: Setting) -> Attack:
-    return attacks.variation(nearest(setting, 0.2), clip=setting.asking.clip)
+    t, steps = nearest(setting, 0.2), process_of(setting).num_steps
+    # A coarse schedule has fewer steps from there to clean data than the ten of a service on a fine one.
+    num_steps = 10 if steps is None else min(10, round(t * steps))
+    return attacks.variation(t, num_steps=num_steps, clip=setting.asking.clip)
 
 
 def _nearest(k: int, setting: Setting) -> Attack:

@@ -22,10 +22,12 @@ from diffaudit_jax.cli.setting import Setting
 from diffaudit_jax.protection import Protection, check_budget, noised, protected, rounded, shared_noise
 from diffaudit_jax.stream import Features
 from diffaudit_jax.target import Target
-from diffaudit_jax.types import Key, Query
+from diffaudit_jax.types import InputError, Key, Query
 
 SHARED = "clean"
 """Name of the pass that shows the query itself."""
+SERVED = ("gray", "variation")
+"""Access through a service, which can count calls and defend itself."""
 
 
 class Pass(NamedTuple):
@@ -48,12 +50,14 @@ class Seen(NamedTuple):
       features: What is observed -> features of n queries.
       specs: Name of an attack -> what it is, JSON.
       hashes: Pass -> fingerprints of everything that its answers depend on.
+      calls: Pass -> network calls of the target a query.
     """
 
     scores: dict[str, np.ndarray]
     features: dict[str, Features]
     specs: dict[str, dict[str, Any]]
     hashes: dict[str, dict[str, str]]
+    calls: dict[str, int]
 
 
 def passes(names: tuple[str, ...], setting: Setting) -> dict[str, Pass]:
@@ -73,14 +77,25 @@ def passes(names: tuple[str, ...], setting: Setting) -> dict[str, Pass]:
     return {where: Pass(_behind(together(some), setting.asking), scored[where]) for where, some in joined.items()}
 
 
-def check_calls(made: Mapping[str, Pass], num_queries: int, budget: int | None) -> None:
-    """Refuses an audit that asks a service for more than it allows.
+def check_service(made: Mapping[str, Pass], num_queries: int, asking: Asking, bank: int) -> None:
+    """Refuses an audit that asks a service for more than it allows, or defends one that nobody asks.
+
+    Args:
+      made: The passes. Weights in the attacker's hands are no service: what white-box attacks ask is not counted.
+      num_queries: Queries.
+      asking: Budget and protections.
+      bank: Network calls that a bank takes.
 
     Raises:
-      InputError: if the calls of all passes together are over the budget.
+      InputError: if the calls of all passes together are over the budget, or a protection protects nothing.
     """
-    if budget is not None:
-        check_budget(sum(each.attack.spec.calls for each in made.values()), num_queries, budget)
+    served = [each.attack.spec.calls for each in made.values() if each.attack.spec.access in SERVED]
+    if asking.query_budget is not None:
+        check_budget(sum(served), num_queries, asking.query_budget, bank=bank)
+    if _defences(asking) and not served:
+        raise InputError(
+            "protections (--api-...) stand before gray-box and image-to-image attacks, and none is asked for."
+        )
 
 
 def run_passes(
@@ -97,12 +112,13 @@ def run_passes(
       mesh: Devices.
       out: Directory with a directory for each pass.
     """
-    seen = Seen({}, {}, {}, {})
+    seen = Seen({}, {}, {}, {}, {})
     for where, each in made.items():
         with stage(f"auditing: {where}" if len(made) > 1 else "auditing") as show:
             found = audit(
                 each.attack, target, queries, key=key, block=block, mesh=mesh, out=out / where, progress=show
             ).features
+        seen.calls[where] = each.attack.spec.calls
         seen.hashes[where] = fingerprints(each.attack, target, queries, key)
         for name, (observed, attack) in each.scored.items():
             seen.features[observed] = found[observed]
@@ -113,13 +129,17 @@ def run_passes(
 
 def _behind(attack: Attack, asking: Asking) -> Attack:
     """The attack behind what the service does in its defence."""
-    defences: list[tuple[Any, Callable[[Any], Protection]]] = [
-        (asking.api_noise, noised),
-        (asking.api_shared_noise, shared_noise),
-        (asking.api_levels, rounded),  # last: what is shown is an image
+    chosen = _defences(asking)
+    return protected(attack, *chosen) if chosen and attack.spec.access in SERVED else attack
+
+
+def _defences(asking: Asking) -> list[Protection]:
+    defences: list[tuple[Any, Any, Callable[[Any], Protection]]] = [
+        (asking.api_noise, 0, noised),
+        (asking.api_shared_noise, 0, shared_noise),
+        (asking.api_levels, None, rounded),  # last: what is shown is an image
     ]
-    chosen = [make(value) for value, make in defences if value]
-    return protected(attack, *chosen) if chosen and attack.spec.access in ("gray", "variation") else attack
+    return [make(value) for value, none, make in defences if value != none]
 
 
 def _described(attack: Attack, protections: list[Any]) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffaudit_jax.cli.passes import Seen
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.types import write_atomic
 
 
 def provenance(
     subject: Subject,
-    hashes: Mapping[str, Mapping[str, str]],
+    seen: Seen,
+    black_box: Mapping[str, Any],
     sources: Mapping[str, Any],
     seed: int,
     devices: int | None,
@@ -23,7 +25,8 @@ def provenance(
 
     Args:
       subject: The audited model.
-      hashes: Pass -> fingerprints of everything that its answers depend on.
+      seen: What the passes saw.
+      black_box: What black-box attacks stood on.
       sources: Where members and non-members came from.
       seed: The audit's seed.
       devices: Local devices used, None for all.
@@ -32,7 +35,9 @@ def provenance(
     return {
         "data": dict(sources),
         "seeds": {"audit": seed, "training": subject.record.get("seed")},
-        "hashes": {name: dict(prints) for name, prints in hashes.items()},
+        "hashes": {name: dict(prints) for name, prints in seen.hashes.items()},
+        "calls": dict(seen.calls),
+        **black_box,
         "source": subject.source,
         "model": subject.target.config.get("network", {}).get("model", {}),
         "process": subject.target.config.get("process", {}),

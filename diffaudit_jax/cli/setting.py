@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.process import Process, Variance, ddpm_linear
-from diffaudit_jax.target import Target
-from diffaudit_jax.types import InputError, Key
+from diffaudit_jax.target import Target, diffusion_target
+from diffaudit_jax.types import InputError, Key, Network, Prediction
 
 Times = Float[np.ndarray, " times"]
 
@@ -37,6 +37,12 @@ class Setting(NamedTuple):
     key: Key | None = None
     bank: np.ndarray | None = None
     surrogate: Target | None = None
+
+
+def blank(process: Process, shape: tuple[int, ...]) -> Target:
+    """Returns a model of this process that knows nothing, for what can be said of attacks without asking any."""
+    network = Network(lambda key: (), lambda params, xt, t, cond=None, *, key=None: Prediction(xt, xt))
+    return diffusion_target((), network, process, shape)
 
 
 def process_of(setting: Setting) -> Process:
@@ -77,4 +83,8 @@ def truncated(setting: Setting) -> float | None:
     truncate = setting.asking.truncate
     if truncate is not None and not 0 <= truncate <= 1:
         raise InputError(f"truncate is a time or a share, from 0 to 1, got {truncate}; step i of T is (i + 1)/T.")
-    return truncate if truncate is None or setting.asking.by == "value" else nearest(setting, truncate)
+    if truncate is None or setting.asking.by == "value":
+        return truncate
+    own_time = nearest(setting, truncate)
+    # The same time as one of the grid's, but for roundings: up to it means with it.
+    return own_time if own_time == truncate else min(1.0, own_time * (1 + 1e-5))

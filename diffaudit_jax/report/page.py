@@ -25,7 +25,8 @@ from diffaudit_jax.types import InputError, write_atomic
 
 ACCESS = {
     "white": "white-box: the attacker has the weights",
-    "gray": "grey-box: the attacker may run the network on inputs of its own, without seeing the weights",
+    "gray": "gray-box: the attacker may run the network on inputs of its own, without seeing the weights",
+    "variation": "image-to-image: the attacker sees variations of an image of its own",
     "black": "black-box: the attacker sees samples only",
 }
 

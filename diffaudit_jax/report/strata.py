@@ -119,9 +119,12 @@ def _found(section: dict[str, Any], level: float) -> str | None:
     gap, groups = section["tpr_gaps"][i], {group["name"]: group["tprs"][i] for group in section["groups"]}
     most, least = (round(100 * groups[gap[end]]["value"]) for end in ("most", "least"))
     low, size, high = (f"{100 * gap['size'][part]:.0f}" for part in ("low", "value", "high"))
+    accused = percent(section["thresholds"][i]["target_fpr"])
+    threshold = f"At one threshold for all, which wrongly accuses {accused} of all non-members, members"
+    if gap["most"] == gap["least"]:  # all groups tie
+        return f"{threshold} of every group are found in {most} of 100 cases."
     return (
-        f"At one threshold for all, which wrongly accuses {percent(section['thresholds'][i]['target_fpr'])} of all "
-        f"non-members, members in group {gap['most']} are found in {most} of 100 cases, and in group {gap['least']} in "
+        f"{threshold} in group {gap['most']} are found in {most} of 100 cases, and in group {gap['least']} in "
         f"{least}: a gap of {size} points [{low}, {high}], {_explained(gap, level)}."
     )
 
@@ -132,6 +135,8 @@ def _ranked(section: dict[str, Any], level: float) -> str | None:
         return None
     areas = {group["name"]: group["auc"]["value"] for group in section["groups"] if group["auc"]}
     most, least = (round(100 * areas[gap[end]]) for end in ("most", "least"))
+    if gap["most"] == gap["least"]:
+        return f"Within every group the attack ranks a member above a non-member in {most} of 100 pairs."
     return (
         f"Within group {gap['most']} the attack ranks a member above a non-member in {most} of 100 pairs, within group "
         f"{gap['least']} in {least}: a gap in AUC of {estimate(gap['size'])}, {_explained(gap, level)}."

@@ -70,11 +70,11 @@ def _picked(num_attacks: int, picked: Sequence[dict[str, Any]]) -> list[str]:
         return []
     honest = [estimate(choice["honest"]) for choice in picked if choice["of"] == ATTACKS]
     fresh = (
-        f": picked on one half of the records, the strongest has an AUC of {honest[0]} on the other" if honest else ""
+        f": the attack of largest AUC on one half of the records has one of {honest[0]} on the other" if honest else ""
     )
     return [
         f"It was picked as the strongest of {num_attacks} with the answers in view. The verdict allows for that; its "
-        f"numbers do not, and flatter it a little{fresh}."
+        f"numbers do not, and may flatter it{fresh}."
     ]
 
 

@@ -29,7 +29,7 @@ def test_attacks_that_ask_about_the_query_itself_are_one_pass(diffaudit, trained
     assert specs(tmp_path)["pia"]["calls"] == 2
 
 
-def test_an_attack_added_later_finds_the_other_answers_there(diffaudit, monkeypatch, trained, tmp_path):
+def test_an_attack_added_later_finds_the_other_answers_there(diffaudit, trained, tmp_path):
     words = (
         "audit",
         trained,
@@ -83,6 +83,12 @@ def test_a_folder_of_images_is_audited_black_box(diffaudit, refused, bad, tmp_pa
     assert refused(*words) == "there are generated images only, and no model to ask: give --access black."
     assert diffaudit(*words, "--access", "black", "--attack", "nearest,nearest-5").code == 0
     assert specs(tmp_path / "audit")["nearest"]["config"]["samples"] == 6
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in list(folder.iterdir())[:3]:
+        path.rename(few / path.name)
+    words = ("audit", few, "--out", tmp_path / "other", *at(bad, sides), "--access", "black")
+    assert refused(*words).startswith("the 5 nearest of 3 samples were asked for")
 
 
 REFUSED = {
@@ -99,6 +105,11 @@ REFUSED = {
         "--bank must be at least 5, got 4.",
     ),
     "one level": ((*GRAY, "--api-levels", "1"), "an answer is rounded to 2 levels or more, got levels=1."),
+    "no levels": ((*GRAY, "--api-levels", "0"), "an answer is rounded to 2 levels or more, got levels=0."),
+    "a defence of nothing": (
+        ("--attack", "gsa1,nearest", "--api-levels", "8"),
+        "protections (--api-...) stand before gray-box and image-to-image attacks, and none is asked for.",
+    ),
     "negative noise": ((*GRAY, "--api-noise", "-1"), "noise has a standard deviation of 0 or more"),
 }
 
@@ -110,11 +121,38 @@ def test_what_cannot_be_asked_is_refused_before_anything_is(refused, trained, tm
     assert not list(tmp_path.glob("audit/observations/*/block-*"))
 
 
-def test_a_budget_is_counted_before_a_bank_is_drawn(refused, trained, tmp_path):
-    words = ("--attack", "sima,nearest", "--query-budget", "35", "--bank", "4", "--bank-steps", "1")
-    message = refused("audit", trained, "--out", tmp_path / "audit", *ASK, *words)
-    assert message.startswith("1 calls x 36 queries are 36, over the budget of 35")
+BEFORE_A_BANK = {
+    "a budget": (
+        ("sima,nearest", "--query-budget", "43"),
+        "1 calls x 36 queries are 36 and the bank's 8, over the budget",
+    ),
+    "the bank's own": (("nearest", "--query-budget", "7"), "the bank alone takes 8 calls, over the budget of 7"),
+    "a truncation": (("surrogate", "--truncate", "0.001"), "truncate=0.001 by time keeps none"),
+    "no training": (("surrogate", "--surrogate-steps", "0"), "--surrogate-steps must be at least 1, got 0."),
+    "no family": (("surrogate", "--surrogate-model", "ncsnv3"), "unknown model 'ncsnv3': did you mean 'ncsnv2'?"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_A_BANK)
+def test_what_cannot_be_done_is_said_before_a_bank_is_drawn(refused, trained, tmp_path, case):
+    words, message = BEFORE_A_BANK[case]
+    few = ("--bank", "4", "--bank-steps", "2")
+    assert refused("audit", trained, "--out", tmp_path / "audit", *ASK, *few, "--attack", *words).startswith(message)
     assert not (tmp_path / "audit" / "bank").exists()
+
+
+def test_a_budget_counts_what_a_service_is_asked_and_no_weights(diffaudit, trained, tmp_path):
+    words = ("--attack", "sima,eps-loss,nearest", "--query-budget", "44", "--bank", "4", "--bank-steps", "2")
+    assert diffaudit("audit", trained, "--out", tmp_path, *ASK, *words).code == 0
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["provenance"]["calls"] == {"clean": 1, "trajectory": 6, "nearest": 0}
+    assert document["provenance"]["bank"] == {"images": 4, "sampler": "ddim", "steps": 2}
+
+
+def test_a_bank_is_drawn_on_the_devices_and_in_the_blocks_that_were_asked_for(diffaudit, trained, tmp_path):
+    words = ("--access", "black", "--attack", "nearest", "--bank", "3", "--bank-steps", "1", "--devices", "1")
+    assert diffaudit("audit", trained, "--out", tmp_path, *words, "--block", "1").code == 0
+    assert len(list((tmp_path / "bank").glob("block-*-1.npz"))) == 3
 
 
 def test_attacks_are_listed(diffaudit):

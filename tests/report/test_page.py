@@ -127,7 +127,12 @@ def test_a_threshold_that_moved_is_commented_on(reports):
 
 @pytest.mark.parametrize(
     ("access", "says"),
-    [("white", "white-box: the attacker has the weights"), ("black", "black-box: "), ("my own", "my own")],
+    [
+        ("white", "white-box: the attacker has the weights"),
+        ("variation", "image-to-image: "),
+        ("black", "black-box: "),
+        ("my own", "my own"),
+    ],
 )
 def test_threat_models_are_spelt_out(access, says):
     rng = np.random.default_rng(0)

@@ -64,6 +64,13 @@ def test_a_gap_is_said_in_counts_of_a_hundred():
     assert f"ranks a member above a non-member in {round(100 * areas['women'])} of 100 pairs" in plain(section)
 
 
+def test_no_gap_at_all_is_called_that():
+    document = membership_report(np.zeros(N), MEMBER, strata={"sex": SEX}).document
+    (section,) = document["exposure"]
+    assert "members of every group are found in 0 of 100 cases." in plain(section)
+    assert "Within every group the attack ranks a member above a non-member in 50 of 100 pairs." in plain(section)
+
+
 def test_a_gap_of_chance_is_called_that():
     (section,) = report(strata={"digit": DIGIT})["exposure"]
     assert plain(section).count("which chance alone may give (p = ") == 2

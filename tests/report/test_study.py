@@ -84,7 +84,7 @@ def test_the_table_holds_every_variant_and_the_choice_is_that_of_metrics():
     assert attacks["best"] == choose(SCORES, MEMBER).name
     assert variants["best"].startswith("white, ")
     said = " ".join(document["verdict"]["sentences"])
-    assert "flatter it a little: picked on one half of the records, the strongest has an AUC of 0." in said
+    assert "may flatter it: the attack of largest AUC on one half of the records has one of 0." in said
 
 
 def test_the_study_takes_no_part_in_the_verdict():
