@@ -42,6 +42,7 @@ def provenance(
         "model": subject.target.config.get("network", {}).get("model", {}),
         "process": subject.target.config.get("process", {}),
         "training": subject.training,
+        **({} if subject.guarantee is None else {"guarantee": subject.guarantee}),
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,

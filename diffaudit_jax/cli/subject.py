@@ -1,7 +1,7 @@
 """What a command is pointed at: a run of our own or a checkpoint from elsewhere, as a target and a record of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -43,18 +43,21 @@ class Subject(NamedTuple):
       source: What kind of thing it was loaded from.
       record: What `diffaudit train` wrote of a run of our own; empty for others.
       training: How a run of our own was trained; empty for others.
+      guarantee: What a private run of our own promises; None for others.
     """
 
     target: Target
     source: str
     record: Mapping[str, Any]
     training: Mapping[str, Any]
+    guarantee: Mapping[str, Any] | None = None
 
 
 def of_run(run: training.Run) -> Subject:
     """Returns a run of our own as a subject."""
     steps = {**run.config["recipe"], "steps_done": int(run.state.step)}
-    return Subject(run.target, "diffaudit train", run.config, steps)
+    promised = None if run.ledger is None else asdict(training.guarantee(run.ledger))
+    return Subject(run.target, "diffaudit train", run.config, steps, promised)
 
 
 def load_subject(path: Path, weights: Weights) -> Subject:

@@ -1,12 +1,14 @@
 """diffaudit train: from images to a run directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
+import tyro
 
 from diffaudit_jax import data, models, process, training
+from diffaudit_jax.cli.private import Private, privacy_of
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.types import InputError, known
 
@@ -96,6 +98,9 @@ class Train:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
 
+    private: Annotated[Private, tyro.conf.arg(name="")] = field(default_factory=Private)
+    """Differential privacy."""
+
 
 def split_of(options: Train) -> data.Split:
     """Draws the split that a training command describes."""
@@ -139,7 +144,9 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
         "seed": options.seed,
         "split": data.to_record(split),
     }
-    key = jax.random.fold_in(jax.random.key(options.seed), 1)
+    privacy = privacy_of(options.private, len(members), options.batch, options.steps)
+    # Whoever guesses a seed can subtract the noise: a private run draws a key of its own.
+    key = jax.random.fold_in(jax.random.key(options.seed), 1) if privacy is None else None
     with stage("training") as show:
         run = training.fit(
             key,
@@ -147,6 +154,7 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
             schedule,
             members,
             recipe,
+            privacy=privacy,
             out=options.out,
             record=record,
             checkpoint_every=options.checkpoint_every,

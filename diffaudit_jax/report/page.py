@@ -19,6 +19,7 @@ from diffaudit_jax.report import figures
 from diffaudit_jax.report.document import read_document
 from diffaudit_jax.report.drawing import Drawing
 from diffaudit_jax.report.numbers import estimate, p_value, percent, shares
+from diffaudit_jax.report.promise import promise
 from diffaudit_jax.report.significance import wrong_way
 from diffaudit_jax.report.thresholds import broken_promises, why
 from diffaudit_jax.types import InputError, write_atomic
@@ -86,7 +87,7 @@ def render(document: dict[str, Any]) -> str:
         place: [drawing._replace(svg=Markup(drawing.svg)) for drawing in group]
         for place, group in _drawings(document).items()
     }
-    return template.render(document=document, css=css, drawings=drawings)
+    return template.render(document=document, css=css, drawings=drawings, promised=promise(document))
 
 
 def redraw(directory: str | os.PathLike[str]) -> Path:

@@ -1,8 +1,15 @@
-"""Training: recipe, resumable loop and run directories."""
+"""Training: recipe, resumable loop and run directories; private training (DP-SGD) and what it guarantees."""
 
-from diffaudit_jax.training.loop import Run as Run
+from diffaudit_jax.training.accounting import epsilon as epsilon
+from diffaudit_jax.training.accounting import guarantee as guarantee
+from diffaudit_jax.training.accounting import noise_multiplier as noise_multiplier
+from diffaudit_jax.training.dpsgd import Privacy as Privacy
+from diffaudit_jax.training.dpsgd import PrivateInfo as PrivateInfo
+from diffaudit_jax.training.ledger import Guarantee as Guarantee
+from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit
-from diffaudit_jax.training.loop import load_run as load_run
+from diffaudit_jax.training.run import Run as Run
+from diffaudit_jax.training.run import load_run as load_run
 from diffaudit_jax.training.state import Recipe as Recipe
 from diffaudit_jax.training.state import TrainInfo as TrainInfo
 from diffaudit_jax.training.state import TrainState as TrainState

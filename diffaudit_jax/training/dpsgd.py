@@ -50,6 +50,9 @@ class Privacy:
       truncated_batch_size: Greatest number of examples in a batch, see `Poisson`; None for no truncation.
       microbatch: Examples worked on at once; memory grows with it and not with the batch. Rounded up to a multiple of
         the device count.
+      delta: Probability with which the epsilon that is stated may fail; below 1/n.
+      tuned_on_members: Whether hyper-parameters were chosen by looking at members: told beside epsilon, which leaves it
+        out.
 
     Raises:
       InputError: if a number is out of range.
@@ -61,6 +64,8 @@ class Privacy:
     per_layer: bool = False
     truncated_batch_size: int | None = None
     microbatch: int = 16
+    delta: float = 1e-5
+    tuned_on_members: bool = False
 
     def __post_init__(self):
         if not 0 <= self.noise_multiplier < float("inf"):

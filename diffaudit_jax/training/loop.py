@@ -4,57 +4,38 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffaudit_jax.data import Pool
-from diffaudit_jax.models import FAMILIES, Model, from_linen, in_float32, precondition
-from diffaudit_jax.models import from_config as model_from_config
+from diffaudit_jax.models import Model, from_linen, precondition
 from diffaudit_jax.process import Process
-from diffaudit_jax.process import from_config as process_from_config
-from diffaudit_jax.sampler.catalogue import check_sampler, usual_steps
-from diffaudit_jax.target import Target, diffusion_target
-from diffaudit_jax.training.checkpoints import Checkpoints, claim, read_config, write_config
+from diffaudit_jax.training.checkpoints import Checkpoints, claim, write_config
+from diffaudit_jax.training.dpsgd import Privacy, PrivateInfo, make_private_step
+from diffaudit_jax.training.mechanism import check_separable
+from diffaudit_jax.training.run import Run, ledger_of, run_of
+from diffaudit_jax.training.secret import forget, hidden, secret_key
 from diffaudit_jax.training.state import Data, Recipe, TrainInfo, TrainState, example_loss, init_state, make_step
 from diffaudit_jax.types import InputError, Key
 
-Progress = Callable[[int, int, TrainInfo], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A trained model.
-
-    Attributes:
-      target: The model to audit: averaged weights (the last ones if there is no EMA), computed in float32.
-      state: Final training state.
-      model: Its architecture.
-      process: Its noising process.
-      recipe: How it was trained.
-      config: JSON of the above and of what the caller recorded.
-    """
-
-    target: Target
-    state: TrainState
-    model: Model
-    process: Process
-    recipe: Recipe
-    config: Mapping[str, Any]
+Info: TypeAlias = TrainInfo | PrivateInfo
+Progress = Callable[[int, int, Info], None]
 
 
 def fit(
-    key: Key,
+    key: Key | None,
     model: Model,
     process: Process,
     members: Pool,
     recipe: Recipe | None = None,
     *,
+    privacy: Privacy | None = None,
     out: str | os.PathLike | None = None,
     record: Mapping[str, Any] | None = None,
     checkpoint_every: int = 1000,
@@ -66,11 +47,14 @@ def fit(
     killed: every step's randomness comes from the key and the step number.
 
     Args:
-      key: Typed key: initial weights and all of training.
+      key: Typed key: initial weights and all of training. None for a private run, whose key is then drawn from the
+        operating system's entropy and kept in the file secret.key of `out` until the run is done.
       model: Architecture, e.g. ``models.unet((28, 28, 1))``.
       process: Noising process.
       members: Training images (and labels, used if the model is class-conditional).
       recipe: Steps, batch, learning rate, EMA, ...; default `Recipe()`.
+      privacy: How training is made private (DP-SGD); None for plain training. `Run.ledger` says what was done. The log
+        then holds no losses: they carry no noise.
       out: Run directory for checkpoints and log; None keeps everything in memory.
       record: Further JSON for run.json, e.g. where the data came from. If it has a "family", one of `models.FAMILIES`,
         the target draws its samples by that family's sampler, else by DDIM.
@@ -81,7 +65,8 @@ def fit(
       The run; `run.target` is what to audit.
 
     Raises:
-      InputError: if the members do not fit the model, the loss is no longer finite, or `out` holds another run.
+      InputError: if the members do not fit the model, the loss is no longer finite, `out` holds another run, or a
+        private run is asked for that no accountant or no clipping could bound.
     """
     recipe = Recipe() if recipe is None else recipe
     if checkpoint_every < 1:
@@ -92,18 +77,21 @@ def fit(
         "process": dict(process.config),
         "recipe": asdict(recipe),
         "members": members.fingerprint(),
-        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        **(_public(key) if privacy is None else _private(privacy, recipe, len(members))),
         **(record or {}),
     }
+    if out is not None:
+        claim(Path(out), config)
+    if key is None:
+        key = secret_key(None if out is None else Path(out))
     network = from_linen(model, process)
     # Initial weights run once and compile slowly on CPU: four times faster without optimisation, equal to rounding.
     init = partial(init_state, network=network, recipe=recipe)
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     state = jax.jit(init, compiler_options=quick)(key)
     if out is None:
-        state = _train(state, data, network, model, process, recipe, None, checkpoint_every, progress)
-        return _run(state, model, process, recipe, config)
-    claim(Path(out), config)
+        state = _train(state, data, network, model, process, recipe, privacy, None, checkpoint_every, progress)
+        return run_of(state, model, process, recipe, config)
     checkpoints = Checkpoints(Path(out))
     try:
         latest = checkpoints.latest()
@@ -111,34 +99,26 @@ def fit(
             raise InputError(f"{out} has been trained {latest} steps already: ask for at least as many.")
         write_config(Path(out), config)  # a run may be given more steps than it was begun with
         if latest is not None:
-            state = checkpoints.restore(state)
-        state = _train(state, data, network, model, process, recipe, checkpoints, checkpoint_every, progress)
+            restored = checkpoints.restore(state)
+            state = restored if privacy is None else restored._replace(key=state.key)
+        state = _train(state, data, network, model, process, recipe, privacy, checkpoints, checkpoint_every, progress)
     finally:
         checkpoints.close()
-    return _run(state, model, process, recipe, config)
+    if privacy is not None:
+        forget(Path(out))
+    return run_of(state, model, process, recipe, config)
 
 
-def load_run(directory: str | os.PathLike) -> Run:
-    """Loads a finished (or interrupted) run from its directory.
+def _public(key: Key | None) -> dict[str, Any]:
+    if key is None:
+        raise InputError("training needs a key: give jax.random.key(seed). Only a private run draws its own.")
+    return {"key": np.asarray(jax.random.key_data(key)).tolist()}
 
-    Raises:
-      InputError: if there is no run, no checkpoint, or the checkpoint is damaged or of another architecture.
-    """
-    config = read_config(Path(directory))
-    try:
-        model, process = model_from_config(config["model"]), process_from_config(config["process"])
-        recipe = Recipe(**config["recipe"])
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{directory}/run.json is of another version or damaged ({error}): restore it, or train again."
-        ) from error
-    like = jax.eval_shape(lambda: init_state(jax.random.key(0), from_linen(model, process), recipe))
-    checkpoints = Checkpoints(Path(directory))
-    try:
-        state = checkpoints.restore(like)
-    finally:
-        checkpoints.close()
-    return _run(state, model, process, recipe, config)
+
+def _private(privacy: Privacy, recipe: Recipe, num_examples: int) -> dict[str, Any]:
+    if privacy.noise_multiplier:
+        ledger_of(privacy, recipe, num_examples, max(recipe.num_steps, 1))  # for its errors
+    return {"key": None, "privacy": {**asdict(privacy), "num_examples": num_examples}}
 
 
 def _train(
@@ -148,6 +128,7 @@ def _train(
     model: Model,
     process: Process,
     recipe: Recipe,
+    privacy: Privacy | None,
     checkpoints: Checkpoints | None,
     checkpoint_every: int,
     progress: Progress | None,
@@ -160,7 +141,16 @@ def _train(
         learn_sigma=model.learn_sigma,
         weight=partial(precondition.weight, model.predicts, process),
     )
-    advance = _advance(make_step(loss, recipe))
+    if privacy is None:
+        advance = _advance(make_step(loss, recipe), jax.jit)
+    else:
+        check_separable(jax.random.key(0), loss, state.params, data)
+        advance = _advance(make_private_step(loss, recipe, privacy), None)
+
+    def save(state: TrainState) -> None:
+        if checkpoints is not None:
+            checkpoints.save(state if privacy is None else state._replace(key=hidden(state.key)))
+
     step, started = int(state.step), time.monotonic()
     while step < recipe.num_steps:
         stop = min(step - step % _CHUNK + _CHUNK, recipe.num_steps, step - step % checkpoint_every + checkpoint_every)
@@ -170,32 +160,32 @@ def _train(
         if not bool(jnp.isfinite(info.loss) & jnp.isfinite(info.grad_norm)):
             raise InputError(
                 f"training diverged: at step {step} the loss is {float(info.loss)} and the gradient's norm "
-                f"{float(info.grad_norm)}; lower learning_rate ({recipe.learning_rate}) or clip_norm "
-                f"({recipe.clip_norm})."
+                f"{float(info.grad_norm)}; lower learning_rate ({recipe.learning_rate})"
+                f"{f' or clip_norm ({recipe.clip_norm})' if privacy is None else ''}."
             )
         if progress is not None:
             progress(step, recipe.num_steps, info)
         if checkpoints is not None:
-            _log(checkpoints.directory, step, info, time.monotonic() - started)
+            _log(checkpoints.directory, step, info if privacy is None else None, time.monotonic() - started)
             if step % checkpoint_every == 0 or step == recipe.num_steps:
-                checkpoints.save(state)
+                save(state)
     if checkpoints is not None and checkpoints.latest() is None:
-        checkpoints.save(state)  # no step was asked for: the untrained network
+        save(state)  # no step was asked for: the untrained network
     return state
 
 
 _CHUNK = 20
 
 
-def _advance(step: Callable) -> Callable[[TrainState, Data, int], tuple[TrainState, TrainInfo]]:
-    """Runs several steps: one program on accelerators, one program per step on CPU.
+def _advance(step: Callable, compiled: Callable | None) -> Callable[[TrainState, Data, int], tuple[TrainState, Info]]:
+    """Runs several steps: one program on accelerators, one program per step on CPU, or as many as a step brings along.
 
     On CPU, XLA computes a convolution's weight gradient inside a loop about 100 times slower than outside.
     """
     if jax.default_backend() == "cpu":
-        one = jax.jit(step, donate_argnums=0)
+        one = step if compiled is None else compiled(step, donate_argnums=0)
 
-        def unrolled(state: TrainState, data: Data, count: int) -> tuple[TrainState, TrainInfo]:
+        def unrolled(state: TrainState, data: Data, count: int) -> tuple[TrainState, Info]:
             info = None
             for _ in range(count):
                 state, info = one(state, data)
@@ -204,7 +194,7 @@ def _advance(step: Callable) -> Callable[[TrainState, Data, int], tuple[TrainSta
 
         return unrolled
 
-    def scanned(state: TrainState, data: Data, count: int) -> tuple[TrainState, TrainInfo]:
+    def scanned(state: TrainState, data: Data, count: int) -> tuple[TrainState, Info]:
         state, infos = jax.lax.scan(lambda carry, _: step(carry, data), state, length=count)
         return state, jax.tree.map(lambda leaf: leaf[-1], infos)
 
@@ -226,37 +216,8 @@ def _resident(model: Model, members: Pool) -> Data:
     return Data(jnp.asarray(members.x), jnp.asarray(members.labels))
 
 
-def _run(state: TrainState, model: Model, process: Process, recipe: Recipe, config: Mapping[str, Any]) -> Run:
-    params = state.ema if recipe.ema_decay else state.params
-    network = from_linen(in_float32(model), process)
-    variance = "learned" if model.learn_sigma else "fixed_small"
-    sampler = _sampler(str(config.get("family")), process)
-    target = diffusion_target(
-        params,
-        network,
-        process,
-        model.shape,
-        num_classes=model.num_classes,
-        variance=variance,
-        sampler=sampler,
-        sample_steps=usual_steps(sampler, process),
-    )
-    return Run(target, state, model, process, recipe, config)
-
-
-def _sampler(family: str, process: Process) -> str:
-    """Returns the family's own sampler, or DDIM if there is no family or its own refuses the process chosen for it."""
-    if family not in FAMILIES:
-        return "ddim"
-    own = FAMILIES[family].sampler
-    try:
-        check_sampler(own, process, usual_steps(own, process))
-    except InputError:
-        return "ddim"
-    return own
-
-
-def _log(directory: Path, step: int, info: TrainInfo, seconds: float) -> None:
-    row = {"step": step, "loss": float(info.loss), "grad_norm": float(info.grad_norm), "seconds": round(seconds, 3)}
+def _log(directory: Path, step: int, info: Info | None, seconds: float) -> None:
+    seen = {} if info is None else {"loss": float(info.loss), "grad_norm": float(info.grad_norm)}
+    row = {"step": step, **seen, "seconds": round(seconds, 3)}
     with open(directory / "log.jsonl", "a") as file:
         file.write(json.dumps(row) + "\n")

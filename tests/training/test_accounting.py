@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from diffaudit_jax.training.accounting import Guarantee, Ledger, epsilon, from_json, guarantee, noise_multiplier
+from diffaudit_jax.training.accounting import epsilon, guarantee, noise_multiplier
+from diffaudit_jax.training.ledger import Guarantee, Ledger, from_json
 from diffaudit_jax.types import InputError
 
 RUN = Ledger(noise_multiplier=1.0, l2_clip_norm=1.0, batch_size=10, num_examples=1000, num_steps=100, delta=1e-5)

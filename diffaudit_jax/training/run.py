@@ -1,0 +1,126 @@
+"""A trained model: what `fit` returns, and what a run directory holds."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from diffaudit_jax.models import FAMILIES, Model, from_linen, in_float32
+from diffaudit_jax.models import from_config as model_from_config
+from diffaudit_jax.process import Process
+from diffaudit_jax.process import from_config as process_from_config
+from diffaudit_jax.sampler.catalogue import check_sampler, usual_steps
+from diffaudit_jax.target import Target, diffusion_target
+from diffaudit_jax.training.checkpoints import Checkpoints, read_config
+from diffaudit_jax.training.dpsgd import Privacy
+from diffaudit_jax.training.ledger import Ledger
+from diffaudit_jax.training.state import Recipe, TrainState, init_state
+from diffaudit_jax.types import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model.
+
+    Attributes:
+      target: The model to audit: averaged weights (the last ones if there is no EMA), computed in float32.
+      state: Final training state.
+      model: Its architecture.
+      process: Its noising process.
+      recipe: How it was trained.
+      config: JSON of the above and of what the caller recorded.
+    """
+
+    target: Target
+    state: TrainState
+    model: Model
+    process: Process
+    recipe: Recipe
+    config: Mapping[str, Any]
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """What a private run did, for `training.guarantee`; None of a run that is not private, or took no step."""
+        stored = dict(self.config.get("privacy") or {})
+        steps = int(self.state.step)
+        if not stored or not steps:
+            return None
+        num_examples = stored.pop("num_examples")
+        return ledger_of(Privacy(**stored), self.recipe, num_examples, steps)
+
+
+def ledger_of(privacy: Privacy, recipe: Recipe, num_examples: int, num_steps: int) -> Ledger:
+    """Returns what a private run does in some steps.
+
+    Raises:
+      InputError: if a number is out of range for an accountant.
+    """
+    return Ledger(
+        noise_multiplier=privacy.noise_multiplier,
+        l2_clip_norm=privacy.l2_clip_norm,
+        batch_size=recipe.batch_size,
+        num_examples=num_examples,
+        num_steps=num_steps,
+        delta=privacy.delta,
+        max_batch_size=privacy.truncated_batch_size,
+        num_noises=privacy.num_noises,
+        clipping="per_layer" if privacy.per_layer else "global",
+        tuned_on_members=privacy.tuned_on_members,
+    )
+
+
+def load_run(directory: str | os.PathLike) -> Run:
+    """Loads a finished (or interrupted) run from its directory.
+
+    Raises:
+      InputError: if there is no run, no checkpoint, or the checkpoint is damaged or of another architecture.
+    """
+    config = read_config(Path(directory))
+    try:
+        model, process = model_from_config(config["model"]), process_from_config(config["process"])
+        recipe = Recipe(**config["recipe"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{directory}/run.json is of another version or damaged ({error}): restore it, or train again."
+        ) from error
+    like = jax.eval_shape(lambda: init_state(jax.random.key(0), from_linen(model, process), recipe))
+    checkpoints = Checkpoints(Path(directory))
+    try:
+        state = checkpoints.restore(like)
+    finally:
+        checkpoints.close()
+    return run_of(state, model, process, recipe, config)
+
+
+def run_of(state: TrainState, model: Model, process: Process, recipe: Recipe, config: Mapping[str, Any]) -> Run:
+    """Returns a training state as a run, whose target is what to audit."""
+    params = state.ema if recipe.ema_decay else state.params
+    network = from_linen(in_float32(model), process)
+    variance = "learned" if model.learn_sigma else "fixed_small"
+    sampler = _sampler(str(config.get("family")), process)
+    target = diffusion_target(
+        params,
+        network,
+        process,
+        model.shape,
+        num_classes=model.num_classes,
+        variance=variance,
+        sampler=sampler,
+        sample_steps=usual_steps(sampler, process),
+    )
+    return Run(target, state, model, process, recipe, config)
+
+
+def _sampler(family: str, process: Process) -> str:
+    """Returns the family's own sampler, or DDIM if there is no family or its own refuses the process chosen for it."""
+    if family not in FAMILIES:
+        return "ddim"
+    own = FAMILIES[family].sampler
+    try:
+        check_sampler(own, process, usual_steps(own, process))
+    except InputError:
+        return "ddim"
+    return own

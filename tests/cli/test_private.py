@@ -1,0 +1,46 @@
+"""diffaudit train --dp: flags, and a promise that reaches the report."""
+
+import json
+
+import pytest
+
+from .conftest import NET
+
+SMALL = ("--data", "fashion-mnist-2k", "--members", "12", "--nonmembers", "24", "--diffusion-steps", "24", *NET)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--target-epsilon", "8"), "--target-epsilon is for private training: give --dp, or leave it out."),
+        (("--multiplicity", "2"), "--multiplicity is for private training"),
+        (("--dp",), "--dp needs --target-epsilon or --noise-multiplier, one of them."),
+        (("--dp", "--target-epsilon", "8", "--noise-multiplier", "1"), "one of them."),
+        (("--dp", "--target-epsilon", "0"), "target_epsilon must be positive"),
+        (("--dp", "--target-epsilon", "8", "--clip", "0"), "l2_clip_norm must be positive"),
+        (("--dp", "--target-epsilon", "8", "--delta", "0.1"), "delta must be at least 1e-09 and below 1/12"),
+        (("--dp", "--target-epsilon", "8", "--batch", "13"), "no larger than the data (12 examples), got 13"),
+        (("--dp", "--noise-multiplier", "1", "--batch", "13"), "no larger than the data (12 examples), got 13"),
+        (("--dp", "--target-epsilon", "8", "--steps", "0"), "--dp trains in at least 1 step"),
+        (("--dp", "--target-epsilon", "1e-9"), "ask for "),
+    ],
+)
+def test_flags_that_promise_nothing_are_refused(refused, tmp_path, words, message):
+    assert message in refused("train", *SMALL, "--steps", "2", *words, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_private_run_is_told_in_its_report(diffaudit, refused, tmp_path):
+    run, words = (
+        tmp_path / "run",
+        ("train", *SMALL, "--steps", "2", "--dp", "--target-epsilon", "8", "--multiplicity", "2"),
+    )
+    assert diffaudit(*words, "--out", run).code == 0
+    assert diffaudit(*words, "--out", run).code == 0  # nothing is left to do
+    assert "privacy.num_noises: 2 -> 1" in refused(*words[:-2], "--out", run)
+    asked = ("audit", run, "--out", tmp_path / "audit", "--attack", "pia", "--access", "gray", "--block", "36")
+    assert diffaudit(*asked).code == 0
+    told = json.loads((tmp_path / "audit" / "report.json").read_text())["provenance"]["guarantee"]
+    assert 7.9 < told["epsilon"] <= 8
+    assert told["ledger"]["num_steps"] == 2
+    assert "What its training promises" in (tmp_path / "audit" / "report.html").read_text()
