@@ -41,12 +41,12 @@ class Peer:
     alphas: tuple[torch.Tensor, torch.Tensor]
 
 
-def build(width: int) -> Peer:
-    """Makes a random network, none of whose layers is zero, and imports it."""
+def build(width: int, side: int = 32) -> Peer:
+    """Makes a random network for images of a side, none of whose layers is zero, and imports it."""
     torch.manual_seed(0)
     widths, groups = (width, 2 * width), width // 4
     network: Any = diffusers.UNet2DModel
-    module = network(block_out_channels=widths, norm_num_groups=groups, **CONFIG)
+    module = network(block_out_channels=widths, norm_num_groups=groups, **{**CONFIG, "sample_size": side})
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -66,7 +66,7 @@ def compiled(module: Any) -> Any:
 
 def forward(module: Any, x: np.ndarray, step: int) -> Callable[[], np.ndarray]:
     """Makes one forward pass over a batch [n, h, w, c] at one step; returns [n, h, w, c]."""
-    images = _channels_last(x)
+    images = channels_last(x)
     steps = torch.full((len(x),), step)
 
     def run() -> np.ndarray:
@@ -78,7 +78,7 @@ def forward(module: Any, x: np.ndarray, step: int) -> Callable[[], np.ndarray]:
 
 def training(module: Any, peer: Peer, x: np.ndarray, learning_rate: float) -> Callable[[], float]:
     """Makes one training step on a batch: AdamW, gradients clipped to norm 1, averaged weights."""
-    images, (alpha, sigma) = _channels_last(x), peer.alphas
+    images, (alpha, sigma) = channels_last(x), peer.alphas
     parameters = list(module.parameters())
     average = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
@@ -105,13 +105,13 @@ def trajectory(
     """Makes the loss trajectory of uint8 images over a grid of 0-based steps, a batch at a time."""
     alpha, sigma = peer.alphas
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn((len(steps), *_channels_last(images[:1]).shape[1:]), generator=generator)
+    noise = torch.randn((len(steps), *channels_last(images[:1]).shape[1:]), generator=generator)
 
     def run() -> list[np.ndarray]:
         blocks = []
         with torch.no_grad():
             for start in range(0, len(images), batch):
-                x = _channels_last(images[start : start + batch].astype(np.float32) / 127.5 - 1)
+                x = channels_last(images[start : start + batch].astype(np.float32) / 127.5 - 1)
                 losses = []
                 for i, step in enumerate(steps):
                     eps = noise[i].expand_as(x)
@@ -128,5 +128,6 @@ def fresh(peer: Peer) -> Any:
     return copy.deepcopy(peer.module)
 
 
-def _channels_last(x: np.ndarray) -> torch.Tensor:
+def channels_last(x: np.ndarray) -> torch.Tensor:
+    """Returns images [n, h, w, c] as PyTorch has them, in the same order in memory."""
     return torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,200 @@
+"""What privacy buys: one model trained plainly and at several epsilon, how good it is and who finds its members.
+
+python -m benchmarks.dp --tier cpu                     # small networks, on embedded images
+python -m benchmarks.dp --tier gpu --data train-images-idx3-ubyte.gz     # published widths; needs an accelerator
+
+The images are dealt in three: members, held out, and the rest, which train the classifier whose features judge. Every
+model is trained for as many steps with as many images in a batch (on average), and asked by the same attacks. What is
+measured is saved as soon as it is there, and the same command goes on where it was stopped.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from benchmarks import timing
+from benchmarks.cases import Bench, ask, pool_of, setting_of
+from benchmarks.dp_table import write_tables
+from benchmarks.membership import TIERS as ASKING
+from benchmarks.models import opened
+from benchmarks.studies import judged
+from diffaudit_jax import data, metrics, models, process, training
+from diffaudit_jax.bank import draw_bank
+from diffaudit_jax.cli.passes import passes
+from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.memory import keep_freed_memory
+from diffaudit_jax.models.families import Size
+from diffaudit_jax.report.grid import grid_png
+from diffaudit_jax.target import redrawn
+from diffaudit_jax.training.classifier import Classifier, fit_classifier
+from diffaudit_jax.types import InputError, write_atomic
+
+ATTACKS = ("eps-loss", "vlb-loss", "gsa1", "likelihood", "pia", "sima", "pfami")
+
+
+@dataclass(frozen=True)
+class Tier:
+    """How much is done, by what there is to do it on."""
+
+    size: Size
+    members: int
+    nonmembers: int
+    recipe: training.Recipe
+    num_noises: int
+    samples: int
+    sample_steps: int
+
+
+TIERS: Mapping[str, Tier] = {
+    "cpu": Tier(
+        size="small",
+        members=500,
+        nonmembers=500,
+        recipe=training.Recipe(num_steps=2000, batch_size=64, learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
+        num_noises=2,
+        samples=300,
+        sample_steps=50,
+    ),
+    "gpu": Tier(
+        size="published",
+        members=10_000,
+        nonmembers=2_000,
+        recipe=training.Recipe(50_000, 256, 2e-4, warmup_steps=1000, ema_decay=0.9999),
+        num_noises=8,
+        samples=2_000,
+        sample_steps=100,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train at several epsilon, judge the samples, and attack."""
+
+    tier: Literal["cpu", "gpu"] = "cpu"
+    """cpu: small networks. gpu: published widths, on an accelerator."""
+    epsilons: tuple[float, ...] = (1, 4, 10, 50, math.inf)
+    """Epsilon of each model; inf is plain training."""
+    delta: float = 1e-4
+    """Probability with which epsilon may fail."""
+    data: str = "fashion-mnist-2k"
+    """Labelled images: an embedded name, a path (npz, folder, IDX), or tfds:NAME[:SPLIT]."""
+    out: Path = timing.RESULTS
+    """Directory for dp-TIER.json, dp-TIER.md and the pictures."""
+    work: Path = Path("build/dp")
+    """Scratch directory for models and answers, from which a stopped measurement goes on."""
+    seed: int = 0
+    """Seed of everything but the noise of private training, which is the operating system's."""
+
+
+def main(options: Options) -> None:
+    """Measures what is not there yet; saves after every model."""
+    keep_freed_memory()
+    write_tables(options.out)
+    if options.tier == "gpu" and jax.default_backend() == "cpu":
+        raise InputError("--tier gpu trains published widths, and there is no accelerator here: use --tier cpu.")
+    tier = TIERS[options.tier]
+    bench = Bench(ASKING[options.tier], options.seed, options.work / f"{options.tier}-{options.seed}")
+    split = dealt(bench, options, tier)
+    path = options.out / f"dp-{options.tier}.json"
+    setting = {"data": options.data, "delta": options.delta, "tier": asdict(tier), "seed": options.seed}
+    result = {"models": {}} | opened(path, setting)
+    missing = [epsilon for epsilon in options.epsilons if str(epsilon) not in result["models"]]
+    if not missing:
+        print("every epsilon asked for has been measured.")
+        return
+    assert split.reference is not None
+    with stage("classifier") as show:
+        progress = lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}")  # noqa: E731
+        judge = fit_classifier(bench.key(6), split.reference, progress=progress)
+    result["floor"] = metrics.frechet(*map(judge.features, (split.nonmembers.x, split.members.x)))
+    for epsilon in missing:
+        row, images = measured(bench, tier, split, judge, epsilon, options.delta)
+        result["models"][str(epsilon)] = {**row, "hardware": timing.hardware()}
+        write_atomic(options.out / f"dp-{options.tier}-{epsilon:g}.png", grid_png(images[:64]))
+        write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+        write_tables(options.out)
+
+
+def dealt(bench: Bench, options: Options, tier: Tier) -> data.Split:
+    """Deals the images: members, held out, and the rest for the classifier."""
+    pool = pool_of(options.data)
+    rest = len(pool) - tier.members - tier.nonmembers
+    if rest < tier.nonmembers:
+        raise InputError(
+            f"{options.data} has {len(pool)} images, too few for {tier.members} members: give a larger set."
+        )
+    key, members, nonmembers = bench.key(0), tier.members, tier.nonmembers
+    return data.split(key, pool, members=members, nonmembers=nonmembers, reference=rest, by="record")
+
+
+def measured(
+    bench: Bench, tier: Tier, split: data.Split, judge: Classifier, epsilon: float, delta: float
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains one model, samples it and attacks it.
+
+    Args:
+      bench: Seed, scratch directory, and how attacks are asked.
+      tier: How much is done.
+      split: The images.
+      judge: Whose features compare samples with held-out images.
+      epsilon: What training is to promise; infinite for plain training.
+      delta: With which probability it may fail.
+
+    Returns:
+      The model's row, and its samples.
+    """
+    work = bench.work / f"epsilon-{epsilon:g}"
+    privacy = None if math.isinf(epsilon) else private(tier, epsilon, delta)
+    schedule = process.from_config(models.FAMILIES["ddpm"].schedule)
+    with stage(f"epsilon {epsilon:g}: training") as show:
+        run = training.fit(
+            bench.key(1) if privacy is None else None,
+            models.build("ddpm", split.members.shape, size=tier.size),
+            schedule,
+            split.members,
+            tier.recipe,
+            privacy=privacy,
+            out=work / "run",
+            record={"family": "ddpm"},
+            progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
+        )
+    target = redrawn(run.target, sampler="ddim", sample_steps=tier.sample_steps)
+    with stage("sampling") as show:
+        images = draw_bank(bench.key(2), target, tier.samples, out=work / "samples", progress=show)
+    asked = ask(bench, target, split.queries, passes(ATTACKS, setting_of(bench, target)), work / "asked")
+    ledger = run.ledger
+    return {
+        "noise_multiplier": None if privacy is None else privacy.noise_multiplier,
+        "guarantee": None if ledger is None else asdict(training.guarantee(ledger)),
+        "frechet": metrics.frechet(*map(judge.features, (split.nonmembers.x, images))),
+        "attacks": {name: judged(scores, split.member) for name, scores in asked.scores.items()},
+    }, images
+
+
+def private(tier: Tier, epsilon: float, delta: float) -> training.Privacy:
+    """Returns the privacy with the noise that keeps epsilon."""
+    recipe = tier.recipe
+    noise = training.noise_multiplier(
+        epsilon,
+        delta,
+        l2_clip_norm=1.0,
+        batch_size=recipe.batch_size,
+        num_examples=tier.members,
+        num_steps=recipe.num_steps,
+    )
+    return training.Privacy(noise, num_noises=tier.num_noises, delta=delta)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except InputError as error:
+        raise SystemExit(f"{error}") from None
