@@ -24,14 +24,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.training.batches import Batch, Poisson, step_keys
 from diffaudit_jax.training.mechanism import clipped_sum, standard_normal
-from diffaudit_jax.training.state import Data, Recipe, TrainState, optimizer
+from diffaudit_jax.training.state import Data, Recipe, TrainState, moved, optimizer
 from diffaudit_jax.types import Example, InputError, Key, Params
 
 Loss = Callable[..., Float[Array, ""]]
@@ -204,13 +203,9 @@ def _update(recipe: Recipe, privacy: Privacy, everywhere: NamedSharding) -> Call
         total = jax.tree.map(lambda leaf: leaf.sum(0), sums)
         noise = standard_normal(key_noise, total.grads)
         grads = jax.tree.map(lambda leaf, z: (leaf + privacy.stddev * z) / recipe.batch_size, total.grads, noise)
-        updates, opt_state = adamw(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
-        ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
         size = batch.mask.sum(dtype=jnp.int32)
         loss, norm, clipped = (value / jnp.maximum(size, 1) for value in (total.loss, total.norm, total.clipped))
         info = PrivateInfo(loss, norm, clipped, size, batch.overflow)
-        return TrainState(params, ema, opt_state, state.step + 1, state.key), info
+        return moved(state, grads, adamw, recipe), info
 
     return update

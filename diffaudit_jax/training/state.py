@@ -134,6 +134,22 @@ def example_loss(
     return loss
 
 
+def moved(state: TrainState, grads: Params, update: optax.TransformUpdateFn, recipe: Recipe) -> TrainState:
+    """Returns the state after one step along a gradient, with weights and their average moved.
+
+    Args:
+      state: The state before.
+      grads: The gradient.
+      update: The optimiser's.
+      recipe: Decay of the average.
+    """
+    updates, opt_state = update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
+    ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
+    return TrainState(params, ema, opt_state, state.step + 1, state.key)
+
+
 def make_step(
     loss: Callable[..., Float[Array, ""]], recipe: Recipe
 ) -> Callable[[TrainState, Data], tuple[TrainState, TrainInfo]]:
@@ -156,11 +172,6 @@ def make_step(
             return jax.vmap(loss, (None, 0, 0, 0))(params, keys, x, labels).mean()
 
         value, grads = jax.value_and_grad(batch_loss)(state.params)
-        updates, opt_state = update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
-        ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-        info = TrainInfo(value, optax.tree.norm(grads))
-        return TrainState(params, ema, opt_state, state.step + 1, state.key), info
+        return moved(state, grads, update, recipe), TrainInfo(value, optax.tree.norm(grads))
 
     return step
