@@ -157,8 +157,8 @@ def assumptions(ledger: Ledger) -> tuple[str, ...]:
         f"Each step draws each example on its own with probability {q:.6g}, the same for neighbouring data sets.",
         f"The gradient of an example's own loss is {clipped} to an l2 norm of {ledger.l2_clip_norm}.",
         "An example is one row: of a person with several rows, one is protected.",
-        "Only weights are released: losses, gradient norms and batch sizes, as in the log, are without noise.",
-        "The run's key, which run.json holds, is secret and no small number: with it the noise can be subtracted.",
+        "Only weights are released: losses, gradient norms and batch sizes are without noise.",
+        "The run's key is secret, no small number, and told to nobody: with it the noise can be subtracted.",
         "Pseudo-random noise in floating point stands for exact Gaussian noise.",
     )
     if most is None:
