@@ -1,8 +1,18 @@
-"""diffaudit train --dp: flags, and a promise that reaches the report."""
+"""diffaudit train --dp: flags, a promise that reaches the report, and one that a killed run keeps."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
+import jax
+import numpy as np
 import pytest
+
+from diffaudit_jax.training import load_run
 
 from .conftest import NET
 
@@ -44,3 +54,42 @@ def test_a_private_run_is_told_in_its_report(diffaudit, refused, tmp_path):
     assert 7.9 < told["epsilon"] <= 8
     assert told["ledger"]["num_steps"] == 2
     assert "What its training promises" in (tmp_path / "audit" / "report.html").read_text()
+
+
+HALTING = """
+import sys, time
+from diffaudit_jax import cli
+from diffaudit_jax.training import loop
+log = loop._log
+def halt(directory, step, *rest):
+    if step == 4:
+        (directory / "lost").touch()
+        time.sleep(600)
+    log(directory, step, *rest)
+loop._log = halt
+cli.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_goes_on_with_the_batches_and_the_noise_it_would_have_had(diffaudit, compiled, tmp_path):
+    # Killed after step 4 was taken and before it was saved. A run that takes every step with the key that was kept,
+    # from the first on, ends alike: no noise went to two batches.
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    words = ("train", *SMALL, "--steps", "5", "--checkpoint-every", "2", "--dp", "--noise-multiplier", "1", "--out")
+    child = [sys.executable, "-W", "error", "-c", HALTING, *words, str(run)]
+    with subprocess.Popen(child, env=os.environ | compiled) as process:
+        deadline = time.monotonic() + 120
+        while not ((run / "lost").exists() and (run / "checkpoints" / "2").exists()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    (run / "lost").unlink()
+    shutil.copytree(run, whole, ignore=shutil.ignore_patterns("checkpoints", "log.jsonl"))
+    for directory in (run, whole):
+        assert diffaudit(*words, directory).code == 0
+        assert not (directory / "secret.key").exists()
+    resumed, unbroken = map(load_run, (run, whole))
+    jax.tree.map(np.testing.assert_array_equal, resumed.state.params, unbroken.state.params)
+    assert resumed.ledger == unbroken.ledger
+    assert resumed.ledger.num_steps == 5
