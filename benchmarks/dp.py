@@ -8,28 +8,24 @@ model is trained for as many steps with as many images in a batch (on average), 
 measured is saved as soon as it is there, and the same command goes on where it was stopped.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
-import tyro
 
 from benchmarks import timing
 from benchmarks.cases import Bench, ask, pool_of, setting_of
 from benchmarks.dp_table import write_tables
 from benchmarks.membership import TIERS as ASKING
-from benchmarks.models import opened
+from benchmarks.stopped import check_device, command, opened, saved
 from benchmarks.studies import judged
 from diffaudit_jax import data, metrics, models, process, training
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.passes import passes
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.models.families import Size
 from diffaudit_jax.report.grid import grid_png
 from diffaudit_jax.target import redrawn
@@ -96,10 +92,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after every model."""
-    keep_freed_memory()
     write_tables(options.out)
-    if options.tier == "gpu" and jax.default_backend() == "cpu":
-        raise InputError("--tier gpu trains published widths, and there is no accelerator here: use --tier cpu.")
+    check_device(options.tier)
     tier = TIERS[options.tier]
     bench = Bench(ASKING[options.tier], options.seed, options.work / f"{options.tier}-{options.seed}")
     split = dealt(bench, options, tier)
@@ -119,7 +113,7 @@ def main(options: Options) -> None:
         row, images = measured(bench, tier, split, judge, epsilon, options.delta)
         result["models"][str(epsilon)] = {**row, "hardware": timing.hardware()}
         write_atomic(options.out / f"dp-{options.tier}-{epsilon:g}.png", grid_png(images[:64]))
-        write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+        saved(path, result)
         write_tables(options.out)
 
 
@@ -194,7 +188,4 @@ def private(tier: Tier, epsilon: float, delta: float) -> training.Privacy:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except InputError as error:
-        raise SystemExit(f"{error}") from None
+    command(main, Options)

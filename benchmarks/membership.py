@@ -11,22 +11,18 @@ protections cost the attacker.
 What is measured is saved as soon as it is there, and the same command goes on where it was stopped.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
-import tyro
 
 from benchmarks import studies, timing
 from benchmarks.cases import PHOTOS, Bench, Case, Tier
 from benchmarks.membership_table import write_tables
-from benchmarks.models import opened
+from benchmarks.stopped import check_device, command, opened, saved
 from diffaudit_jax import training
-from diffaudit_jax.memory import keep_freed_memory
-from diffaudit_jax.types import InputError, write_atomic
 
 Part: TypeAlias = tuple[str, str, Callable[[], dict[str, Any]]]
 """What is measured: "cases" or "studies", its name, and what measures it."""
@@ -79,10 +75,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after every part."""
-    keep_freed_memory()
     write_tables(options.out)
-    if options.tier == "gpu" and jax.default_backend() == "cpu":
-        raise InputError("--tier gpu trains published widths, and there is no accelerator here: use --tier cpu.")
+    check_device(options.tier)
     tier = TIERS[options.tier]
     bench = Bench(tier, options.seed, options.work / f"{options.tier}-{options.seed}")
     # Cases differ in weights and images, not in programs.
@@ -93,7 +87,7 @@ def main(options: Options) -> None:
     for kind, name, measure in parts(bench, *options.data):
         if name not in result[kind]:
             result[kind][name] = {**measure(), "hardware": timing.hardware()}
-            write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+            saved(path, result)
             write_tables(options.out)
             jax.clear_caches()
     print(f"{path} and its tables hold every part.")
@@ -134,7 +128,4 @@ def parts(bench: Bench, first: str, second: str) -> Iterator[Part]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except InputError as error:
-        raise SystemExit(f"{error}") from None
+    command(main, Options)

@@ -13,23 +13,20 @@ A family's row is saved as soon as it is there, and the same command goes on whe
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 
 from benchmarks import timing
 from benchmarks.families import TIERS, Tier, measured
 from benchmarks.model_table import write_tables
+from benchmarks.stopped import check_device, command, opened, saved
 from diffaudit_jax import data, metrics, models
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.report.grid import grid_png
-from diffaudit_jax.training.checkpoints import differences
 from diffaudit_jax.training.classifier import Classifier, fit_classifier
 from diffaudit_jax.types import InputError, Key, known, write_atomic
 
@@ -62,11 +59,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after every family."""
-    keep_freed_memory()
     tier = checked(options)
     write_tables(options.out)
-    if options.tier == "gpu" and jax.default_backend() == "cpu":
-        raise InputError("--tier gpu trains published widths, and there is no accelerator here: use --tier cpu.")
+    check_device(options.tier)
     split = dealt(options, tier)
     setting = settings(options, tier, split)
     result = {"families": {}} | opened(options.out / f"models-{options.tier}.json", setting)
@@ -114,7 +109,7 @@ def picture(options: Options, name: str, images: np.ndarray) -> None:
 
 def save(options: Options, result: dict[str, Any]) -> None:
     """Writes models-TIER.json and the tables."""
-    write_atomic(options.out / f"models-{options.tier}.json", (json.dumps(result, indent=1) + "\n").encode())
+    saved(options.out / f"models-{options.tier}.json", result)
     write_tables(options.out)
 
 
@@ -153,21 +148,6 @@ def settings(options: Options, tier: Tier, split: data.Split) -> dict[str, Any]:
     }
 
 
-def opened(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what was measured before, or nothing yet.
-
-    Raises:
-      InputError: if it was measured otherwise.
-    """
-    if not path.exists():
-        return {"setting": setting}
-    result = json.loads(path.read_text())
-    changed = differences(result["setting"], json.loads(json.dumps(setting)))
-    if changed:
-        raise InputError(f"{path} was measured otherwise ({', '.join(changed)}): give another --out, or remove it.")
-    return result
-
-
 def judged(images: np.ndarray, split: data.Split, classifier: Classifier) -> dict[str, Any]:
     """Compares images with as many held-out ones, by the classifier's features; by pixels, with all that is known."""
     real, fake = classifier.features(split.nonmembers.x[: len(images)]), classifier.features(images)
@@ -183,7 +163,4 @@ def judged(images: np.ndarray, split: data.Split, classifier: Classifier) -> dic
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except InputError as error:
-        raise SystemExit(f"{error}") from None
+    command(main, Options)

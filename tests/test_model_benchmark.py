@@ -9,6 +9,7 @@ import pytest
 from benchmarks import models as benchmark
 from benchmarks.families import TIERS, rate, trained_per_s
 from benchmarks.model_table import ABSENT, COLUMNS, table, write_tables
+from benchmarks.stopped import opened
 from diffaudit_jax import process
 from diffaudit_jax.models import FAMILIES, build
 from diffaudit_jax.sampler.catalogue import check_sampler
@@ -101,14 +102,14 @@ def test_tables_are_written_from_what_is_there(tmp_path, dealt):
 
 def test_rows_of_other_settings_do_not_mix(tmp_path, dealt):
     path, setting = tmp_path / "models-cpu.json", result(dealt["cpu"], {})["setting"]
-    assert benchmark.opened(path, setting) == {"setting": setting}
+    assert opened(path, setting) == {"setting": setting}
     path.write_text(json.dumps(result(dealt["cpu"], {"edm": ROW})))
-    assert benchmark.opened(path, setting)["families"] == {"edm": ROW}
+    assert opened(path, setting)["families"] == {"edm": ROW}
     with pytest.raises(InputError, match=r"measured otherwise \(seed: 0 -> 1\): give another --out"):
-        benchmark.opened(path, {**setting, "seed": 1})
+        opened(path, {**setting, "seed": 1})
     other = {**setting, "training": {**setting["training"], "num_steps": 7}}
     with pytest.raises(InputError, match=r"training.num_steps: 1200 -> 7"):
-        benchmark.opened(path, other)
+        opened(path, other)
 
 
 @pytest.mark.parametrize(
