@@ -17,6 +17,7 @@ from rich.text import Text
 from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
+from diffaudit_jax.cli.private import told
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             _fail(
-                "the device is out of memory: train with a smaller --batch or --channels, audit with a smaller --block."
+                "the device is out of memory: train with a smaller --batch (--microbatch with --dp) or --channels, "
+                "audit with a smaller --block."
             )
         except KeyboardInterrupt:
             _say("stopped; the same command goes on from here.")
@@ -90,6 +92,8 @@ def _run(command: Quickstart | Train | Sample | Audit | Attacks | DrawReport) ->
         _conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
         run, _ = train(command)
+        promise = told(run, command.out)
+        print(f"{promise}\n" if promise else "", end="")
         print(f"trained {int(run.state.step)} steps into {command.out}; next: diffaudit audit {command.out} --out DIR")
     elif isinstance(command, Sample):
         print(f"samples: {run_sample(command)}")

@@ -1,9 +1,14 @@
 """Flags of private training, and the noise that they ask for."""
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
 
 from diffaudit_jax import training
-from diffaudit_jax.types import InputError
+from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.report.numbers import at_most
+from diffaudit_jax.types import InputError, write_atomic
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,10 @@ class Private:
     per_layer: bool = False
     """Clip every tensor of weights on its own."""
     microbatch: int = 16
-    """Images worked on at once; memory grows with it and not with --batch."""
+    """Images worked on at once, --multiplicity draws of each; memory grows with it and not with --batch."""
+    preprocessing: Literal["fixed", "public", "declared"] = "fixed"
+    """What was fitted on members before they came here: nothing (fixed), something (declared: told with epsilon, which
+    leaves it out), or it was fitted on public data."""
     tuned_on_members: bool = False
     """Say that settings were chosen by looking at members, which epsilon does not cover: it is told with it."""
 
@@ -55,14 +63,15 @@ def privacy_of(options: Private, num_examples: int, batch: int, steps: int) -> t
         raise InputError(f"--dp trains in at least 1 step, got --steps {steps}.")
     noise = options.noise_multiplier
     if options.target_epsilon is not None:
-        noise = training.noise_multiplier(
-            options.target_epsilon,
-            options.delta,
-            l2_clip_norm=options.clip,
-            batch_size=batch,
-            num_examples=num_examples,
-            num_steps=steps,
-        )
+        with stage("finding the noise"):
+            noise = training.noise_multiplier(
+                options.target_epsilon,
+                options.delta,
+                l2_clip_norm=options.clip,
+                batch_size=batch,
+                num_examples=num_examples,
+                num_steps=steps,
+            )
     assert noise is not None
     return training.Privacy(
         noise_multiplier=noise,
@@ -71,5 +80,23 @@ def privacy_of(options: Private, num_examples: int, batch: int, steps: int) -> t
         per_layer=options.per_layer,
         microbatch=options.microbatch,
         delta=options.delta,
+        preprocessing=options.preprocessing,
         tuned_on_members=options.tuned_on_members,
     )
+
+
+def told(run: training.Run, out: Path) -> str | None:
+    """Returns what a private run promises, in a line, and writes all of it to guarantee.json; None for other runs.
+
+    Args:
+      run: The run.
+      out: Its directory.
+    """
+    if run.ledger is None:
+        return None
+    promised = training.guarantee(run.ledger)
+    write_atomic(out / "guarantee.json", (json.dumps(asdict(promised), indent=1) + "\n").encode())
+    if promised.epsilon is None:
+        return f"no epsilon holds for it: {promised.refusals[0]}"
+    how = f"noise multiplier {run.ledger.noise_multiplier:.4g}, {run.ledger.num_steps:,} steps"
+    return f"private: epsilon = {at_most(promised.epsilon)} at delta = {run.ledger.delta:g} ({how})"

@@ -53,11 +53,24 @@ class Subject(NamedTuple):
     guarantee: Mapping[str, Any] | None = None
 
 
-def of_run(run: training.Run) -> Subject:
-    """Returns a run of our own as a subject."""
+def of_run(run: training.Run, directory: Path | None = None) -> Subject:
+    """Returns a run of our own as a subject.
+
+    Args:
+      run: The run.
+      directory: Where it is kept: a private run that is not done has its key there, which the guarantee then tells.
+    """
     steps = {**run.config["recipe"], "steps_done": int(run.state.step)}
     promised = None if run.ledger is None else asdict(training.guarantee(run.ledger))
+    if promised is not None and directory is not None and training.holds_key(directory):
+        promised["notes"] = (*promised["notes"], _KEY_IS_THERE)
     return Subject(run.target, "diffaudit train", run.config, steps, promised)
+
+
+_KEY_IS_THERE = (
+    "The run's directory still holds its key (secret.key): finish the run, or remove the file, before anyone gets the "
+    "weights from there."
+)
 
 
 def load_subject(path: Path, weights: Weights) -> Subject:
@@ -71,7 +84,7 @@ def load_subject(path: Path, weights: Weights) -> Subject:
       InputError: if it is none of these, or damaged.
     """
     if (path / "run.json").exists():
-        return of_run(training.load_run(path))
+        return of_run(training.load_run(path), path)
     given = {name: value for name, value in vars(weights).items() if value is not None}
     kind = importers.recognise(path)
     return Subject(importers.load(path, **given), kind, {}, {})

@@ -88,7 +88,7 @@ class Train:
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     clip_norm: float = 1.0
-    """Gradients are clipped to this l2 norm; 0 for no clipping."""
+    """Gradients of a batch are clipped to this l2 norm; 0 for no clipping. With --dp each image's is, to --clip."""
     ema: float = 0.99
     """Decay of the averaged weights, which are what is audited, from 0 (none) to below 1."""
     label_dropout: float = 0.1
@@ -144,6 +144,8 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
         "seed": options.seed,
         "split": data.to_record(split),
     }
+    if options.private.dp and options.clip_norm != Train.clip_norm:
+        raise InputError("--clip-norm clips the gradient of a batch, and --dp that of each image: give --clip.")
     privacy = privacy_of(options.private, len(members), options.batch, options.steps)
     # Whoever guesses a seed can subtract the noise: a private run draws a key of its own.
     key = jax.random.fold_in(jax.random.key(options.seed), 1) if privacy is None else None

@@ -1,5 +1,6 @@
 """Numbers as a report writes them: an estimate with its interval, and shares in percent."""
 
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 
@@ -22,6 +23,12 @@ def shares(value: dict[str, float] | None) -> str:
 def percent(value: float, _: Any = None) -> str:
     """Writes a fraction as a percentage with as many digits as it needs: 0.001 -> ``0.1 %``."""
     return f"{100 * value:.6g}\N{NO-BREAK SPACE}%"
+
+
+def at_most(value: float, digits: int = 3) -> str:
+    """Writes an upper bound, rounded up: 8.0449 -> ``8.05``."""
+    rounding = Context(prec=digits, rounding=ROUND_CEILING)
+    return f"{float(rounding.create_decimal_from_float(value)):g}"
 
 
 def p_value(value: float) -> str:

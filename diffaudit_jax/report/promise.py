@@ -1,19 +1,21 @@
 """What private training promises, beside what attacks found: sentences for the page.
 
-A guarantee (epsilon, delta) bounds every attack on every record: where a share f of non-members is wrongly accused, at
-most
+A guarantee (epsilon, delta) bounds every attack on every record. An event that happens with probability f without the
+record happens with at most
 
-    min(e^epsilon f + delta, 1 - e^(-epsilon) (1 - f - delta))
+    G(f) = min(e^epsilon f + delta, 1 - e^(-epsilon) (1 - f - delta))
 
-of members are found, on average over trainings. An attack that clearly finds more says that something was not as
-accounted for.
+with it, and the other way round. In an audit the members are a fixed number: a record that is none of them leaves its
+place to another, which is one removed and one added. So where a share f of non-members is wrongly accused, at most
+G(G(f)) of members are found, on average over trainings. An attack that clearly finds more says that something was not
+as accounted for.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from diffaudit_jax.report.numbers import percent
+from diffaudit_jax.report.numbers import at_most, percent
 
 
 class Promise(NamedTuple):
@@ -24,7 +26,7 @@ class Promise(NamedTuple):
 
 
 def most_found(epsilon: float, delta: float, fpr: float) -> float:
-    """Returns the largest true positive rate that a guarantee allows at a false positive rate."""
+    """Returns G(f): the largest power against one record more or less, at a false positive rate."""
     rising = math.exp(min(epsilon, 700.0)) * fpr + delta
     falling = 1 - math.exp(-epsilon) * (1 - fpr - delta)
     return min(1.0, rising, falling)
@@ -48,7 +50,7 @@ def promise(document: Mapping[str, Any]) -> Promise | None:
         sentences = [f"The model was trained with noise ({how}), and no epsilon holds for it:", *told["refusals"]]
         return Promise(sentences, [])
     sentences = [
-        f"The model was trained with differential privacy: epsilon = {told['epsilon']:.3g} at delta = "
+        f"The model was trained with differential privacy: epsilon = {at_most(told['epsilon'])} at delta = "
         f"{ledger['delta']:g} ({told['neighbouring']}; {told['accountant']}; {how}).",
         *_bounds(told["epsilon"], ledger["delta"], document["attacks"]),
         *told["notes"],
@@ -60,12 +62,13 @@ def _bounds(epsilon: float, delta: float, attacks: list[dict[str, Any]]) -> list
     """Says what the guarantee allows at each rate of false accusation, and which attack went beyond."""
     said = []
     for i, point in enumerate(attacks[0]["operating_points"]):
-        fpr, allowed = point["target_fpr"], most_found(epsilon, delta, point["target_fpr"])
+        fpr = point["target_fpr"]
+        allowed = most_found(epsilon, delta, most_found(epsilon, delta, fpr))  # one removed, one added
         points = {attack["name"]: attack["operating_points"][i]["tpr"] for attack in attacks}
         beyond = [name for name, tpr in points.items() if tpr and tpr["low"] > allowed]
         said.append(
             f"Where {percent(fpr)} of non-members are wrongly accused it lets no attack find more than "
-            f"{percent(round(allowed, 4))} of members, on average over trainings."
+            f"{percent(math.ceil(1e4 * allowed) / 1e4)} of members, on average over trainings with as many of them."
         )
         if beyond:
             said.append(

@@ -10,6 +10,7 @@ from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit
 from diffaudit_jax.training.run import Run as Run
 from diffaudit_jax.training.run import load_run as load_run
+from diffaudit_jax.training.secret import holds_key as holds_key
 from diffaudit_jax.training.state import Recipe as Recipe
 from diffaudit_jax.training.state import TrainInfo as TrainInfo
 from diffaudit_jax.training.state import TrainState as TrainState

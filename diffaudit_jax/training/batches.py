@@ -106,7 +106,7 @@ def count_overflow(poisson: Poisson, key: Key, num_steps: int) -> Int[Array, ""]
 
     Args:
       poisson: The sampling.
-      key: The run's key, ``TrainState.key``.
+      key: The run's key. A private run that drew it from the operating system no longer has it when it is done.
       num_steps: Steps taken.
     """
     overflow = lambda step: poisson.draw(step_keys(key, step)[0]).overflow  # noqa: E731

@@ -19,6 +19,7 @@ from diffaudit_jax.types import InputError, write_atomic
 
 SCHEMA = "diffaudit.run"
 _CHECKSUMS = "checksums.json"
+_CHANGING = ("recipe.num_steps", "privacy.microbatch", "spent")
 
 
 def claim(directory: Path, config: Mapping[str, Any]) -> None:
@@ -63,9 +64,9 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Returns where two JSON values differ, as "path: old -> new"; the number of training steps may differ."""
+    """Returns where two JSON values differ, as "path: old -> new", but for what may change when a run goes on."""
     if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in {**old, **new} if f"{path}{name}" != "recipe.num_steps"]
+        names = [name for name in {**old, **new} if f"{path}{name}" not in _CHANGING]
         return [row for name in names for row in differences(old.get(name), new.get(name), f"{path}{name}.")]
     return [] if old == new else [f"{path.rstrip('.')}: {_short(old)} -> {_short(new)}"]
 

@@ -29,11 +29,14 @@ from jaxtyping import Array, Float, Int
 
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.training.batches import Batch, Poisson, step_keys
+from diffaudit_jax.training.ledger import Preprocessing
 from diffaudit_jax.training.mechanism import clipped_sum, standard_normal
 from diffaudit_jax.training.state import Data, Recipe, TrainState, moved, optimizer
 from diffaudit_jax.types import Example, InputError, Key, Params
 
 Loss = Callable[..., Float[Array, ""]]
+LEAST_CLIP, MOST_CLIP = 1e-12, 1e12
+"""Between which an l2 norm is a number that float32 can square."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,13 @@ class Privacy:
       per_layer: Whether each of the L tensors of the weights is clipped on its own, to C/sqrt(L), rather than all of
         them together. The sum moves by no more than C either way.
       truncated_batch_size: Greatest number of examples in a batch, see `Poisson`; None for no truncation.
-      microbatch: Examples worked on at once; memory grows with it and not with the batch. Rounded up to a multiple of
-        the device count.
+      microbatch: Examples worked on at once, with `num_noises` draws each; memory grows with it and not with the
+        batch. Rounded up to a multiple of the device count.
       delta: Probability with which the epsilon that is stated may fail; below 1/n.
       tuned_on_members: Whether hyper-parameters were chosen by looking at members: told beside epsilon, which leaves it
         out.
+      preprocessing: What was fitted on members before they came here: nothing ("fixed"), something ("declared": told
+        beside epsilon), or it was fitted on "public" data.
 
     Raises:
       InputError: if a number is out of range.
@@ -65,12 +70,19 @@ class Privacy:
     microbatch: int = 16
     delta: float = 1e-5
     tuned_on_members: bool = False
+    preprocessing: Preprocessing = "fixed"
 
     def __post_init__(self):
         if not 0 <= self.noise_multiplier < float("inf"):
             raise InputError(f"noise_multiplier must be 0 or more and finite, got {self.noise_multiplier}.")
-        if not self.l2_clip_norm > 0 or (self.noise_multiplier and self.l2_clip_norm == float("inf")):
-            raise InputError(f"l2_clip_norm must be above 0, and finite where there is noise, got {self.l2_clip_norm}.")
+        # Squares of what is smaller vanish in float32, and nothing would be clipped.
+        if not self.l2_clip_norm >= LEAST_CLIP:
+            raise InputError(f"l2_clip_norm must be positive, and {LEAST_CLIP} or more, got {self.l2_clip_norm}.")
+        if self.noise_multiplier and not self.l2_clip_norm * max(self.noise_multiplier, 1) <= MOST_CLIP:
+            raise InputError(
+                f"l2_clip_norm, and the noise on it, must be at most {MOST_CLIP:g} where there is noise, got "
+                f"{self.l2_clip_norm} and {self.noise_multiplier} times as much."
+            )
         for name in ("num_noises", "microbatch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")

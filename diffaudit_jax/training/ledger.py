@@ -1,9 +1,8 @@
 """What a DP-SGD run did, and what may be said of it: the records that are stored, and their sentences."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from scipy.stats import binom
 
@@ -28,7 +27,7 @@ class Ledger:
       l2_clip_norm: Bound on one example's whole gradient; per layer, the root of the sum of squares of their bounds.
       batch_size: Expected examples per step, q N.
       num_examples: N, the examples trained on.
-      num_steps: Steps taken.
+      num_steps: Steps taken, those among them that were taken twice, with two keys.
       delta: Probability with which epsilon may fail; below 1/N.
       max_batch_size: B, the examples that a padded batch holds; None if no batch is cut.
       num_noises: Draws of (t, eps) per example, averaged before clipping.
@@ -38,6 +37,7 @@ class Ledger:
         has said so, "private" if not.
       noise_reused: Whether noise of one step was released with two batches.
       tuned_on_members: Whether hyper-parameters were chosen by looking at members.
+      key_given: Whether whoever trained brought the key, rather than the operating system.
 
     Raises:
       InputError: if a number is out of range, or a name unknown.
@@ -56,6 +56,7 @@ class Ledger:
     preprocessing: Preprocessing = "fixed"
     noise_reused: bool = False
     tuned_on_members: bool = False
+    key_given: bool = False
 
     def __post_init__(self):
         n, batch, most = self.num_examples, self.batch_size, self.max_batch_size
@@ -118,24 +119,6 @@ class Guarantee:
     notes: tuple[str, ...]
 
 
-_Record = TypeVar("_Record", Ledger, Guarantee)
-
-
-def from_json(kind: type[_Record], fields: Mapping[str, Any]) -> _Record:
-    """Returns the ledger or guarantee whose `asdict` was stored as JSON.
-
-    Raises:
-      InputError: if a field is missing, unknown, or out of a ledger's range.
-    """
-    try:
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        if kind is Guarantee:
-            values["ledger"] = from_json(Ledger, fields["ledger"])
-        return kind(**values)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the stored record of DP is damaged ({error}): restore it, or train again.") from error
-
-
 def refusals(ledger: Ledger) -> tuple[str, ...]:
     """Returns why no epsilon may be stated, a sentence each; empty if one may."""
     sigma, least = ledger.noise_multiplier, LEAST_NOISE
@@ -157,6 +140,7 @@ def assumptions(ledger: Ledger) -> tuple[str, ...]:
         f"Each step draws each example on its own with probability {q:.6g}, the same for neighbouring data sets.",
         f"The gradient of an example's own loss is {clipped} to an l2 norm of {ledger.l2_clip_norm}.",
         "An example is one row: of a person with several rows, one is protected.",
+        "The range of the images and the number of classes are public facts, not read off the members.",
         "Only weights are released: losses, gradient norms and batch sizes are without noise.",
         "The run's key is secret, no small number, and told to nobody: with it the noise can be subtracted.",
         "Pseudo-random noise in floating point stands for exact Gaussian noise.",
@@ -170,7 +154,9 @@ def assumptions(ledger: Ledger) -> tuple[str, ...]:
 def notes(ledger: Ledger) -> tuple[str, ...]:
     """Returns what else to know of epsilon, a sentence each."""
     several = f"The mean gradient of {ledger.num_noises} draws is clipped as one: they cost no privacy."
+    guessed = "The key was given, not drawn from the operating system: whoever guesses it can subtract the noise."
     told = [
+        (ledger.key_given, guessed),
         (ledger.tuned_on_members, "Hyper-parameters were chosen by looking at members: epsilon leaves that out."),
         (ledger.preprocessing == "declared", "Preprocessing was fitted on members: epsilon leaves that out."),
         (ledger.num_noises > 1, several),

@@ -1,6 +1,5 @@
 """fit: from members to a target, resumable from a run directory."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +15,13 @@ import numpy as np
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models import Model, from_linen, precondition
 from diffaudit_jax.process import Process
-from diffaudit_jax.training.checkpoints import Checkpoints, claim, write_config
+from diffaudit_jax.training.batches import Poisson
+from diffaudit_jax.training.checkpoints import Checkpoints, claim, read_config
 from diffaudit_jax.training.dpsgd import Privacy, PrivateInfo, make_private_step
+from diffaudit_jax.training.kept import Kept
 from diffaudit_jax.training.mechanism import check_separable
 from diffaudit_jax.training.run import Run, ledger_of, run_of
-from diffaudit_jax.training.secret import forget, hidden, secret_key
+from diffaudit_jax.training.secret import forget, secret_key
 from diffaudit_jax.training.state import Data, Recipe, TrainInfo, TrainState, example_loss, init_state, make_step
 from diffaudit_jax.types import InputError, Key
 
@@ -48,7 +49,8 @@ def fit(
 
     Args:
       key: Typed key: initial weights and all of training. None for a private run, whose key is then drawn from the
-        operating system's entropy and kept in the file secret.key of `out` until the run is done.
+        operating system's entropy and kept in the file secret.key of `out` until the run is done. Whoever guesses a key
+        that is given, the one of a small seed say, can subtract the noise: the guarantee then says that it was given.
       model: Architecture, e.g. ``models.unet((28, 28, 1))``.
       process: Noising process.
       members: Training images (and labels, used if the model is class-conditional).
@@ -77,7 +79,7 @@ def fit(
         "process": dict(process.config),
         "recipe": asdict(recipe),
         "members": members.fingerprint(),
-        **(_public(key) if privacy is None else _private(privacy, recipe, len(members))),
+        **(_public(key) if privacy is None else _private(privacy, recipe, len(members), key is not None)),
         **(record or {}),
     }
     if out is not None:
@@ -90,18 +92,22 @@ def fit(
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     state = jax.jit(init, compiler_options=quick)(key)
     if out is None:
-        state = _train(state, data, network, model, process, recipe, privacy, None, checkpoint_every, progress)
+        state = _train(state, data, network, model, process, recipe, privacy, None, progress)
         return run_of(state, model, process, recipe, config)
+    before = read_config(Path(out)).get("spent")
     checkpoints = Checkpoints(Path(out))
     try:
         latest = checkpoints.latest()
         if latest is not None and latest > recipe.num_steps:
             raise InputError(f"{out} has been trained {latest} steps already: ask for at least as many.")
-        write_config(Path(out), config)  # a run may be given more steps than it was begun with
         if latest is not None:
             restored = checkpoints.restore(state)
             state = restored if privacy is None else restored._replace(key=state.key)
-        state = _train(state, data, network, model, process, recipe, privacy, checkpoints, checkpoint_every, progress)
+        kept = Kept(Path(out), config, privacy is not None, checkpoints, checkpoint_every)
+        kept.begin(state, before)
+        state = _train(state, data, network, model, process, recipe, privacy, kept, progress)
+        if checkpoints.latest() is None:
+            kept.save(state)  # no step was asked for: the untrained network
     finally:
         checkpoints.close()
     if privacy is not None:
@@ -115,10 +121,11 @@ def _public(key: Key | None) -> dict[str, Any]:
     return {"key": np.asarray(jax.random.key_data(key)).tolist()}
 
 
-def _private(privacy: Privacy, recipe: Recipe, num_examples: int) -> dict[str, Any]:
+def _private(privacy: Privacy, recipe: Recipe, num_examples: int, key_given: bool) -> dict[str, Any]:
+    Poisson(num_examples, recipe.batch_size, privacy.truncated_batch_size)  # for its errors, and for the ledger's
     if privacy.noise_multiplier:
-        ledger_of(privacy, recipe, num_examples, max(recipe.num_steps, 1))  # for its errors
-    return {"key": None, "privacy": {**asdict(privacy), "num_examples": num_examples}}
+        ledger_of(privacy, recipe, num_examples, max(recipe.num_steps, 1), key_given=key_given)
+    return {"key": None, "privacy": {**asdict(privacy), "num_examples": num_examples, "key_given": key_given}}
 
 
 def _train(
@@ -129,8 +136,7 @@ def _train(
     process: Process,
     recipe: Recipe,
     privacy: Privacy | None,
-    checkpoints: Checkpoints | None,
-    checkpoint_every: int,
+    kept: Kept | None,
     progress: Progress | None,
 ) -> TrainState:
     loss = example_loss(
@@ -147,31 +153,36 @@ def _train(
         check_separable(jax.random.key(0), loss, state.params, data)
         advance = _advance(make_private_step(loss, recipe, privacy), None)
 
-    def save(state: TrainState) -> None:
-        if checkpoints is not None:
-            checkpoints.save(state if privacy is None else state._replace(key=hidden(state.key)))
-
     step, started = int(state.step), time.monotonic()
+    every = recipe.num_steps if kept is None else kept.every
     while step < recipe.num_steps:
-        stop = min(step - step % _CHUNK + _CHUNK, recipe.num_steps, step - step % checkpoint_every + checkpoint_every)
+        stop = min(step - step % _CHUNK + _CHUNK, recipe.num_steps, step - step % every + every)
         state, info = advance(state, data, stop - step)
         step = stop
-        # The gradient too: a loss is taken before its update and may be the last finite one.
-        if not bool(jnp.isfinite(info.loss) & jnp.isfinite(info.grad_norm)):
-            raise InputError(
-                f"training diverged: at step {step} the loss is {float(info.loss)} and the gradient's norm "
-                f"{float(info.grad_norm)}; lower learning_rate ({recipe.learning_rate})"
-                f"{f' or clip_norm ({recipe.clip_norm})' if privacy is None else ''}."
-            )
+        _check_finite(step, state, info, recipe, privacy)
         if progress is not None:
             progress(step, recipe.num_steps, info)
-        if checkpoints is not None:
-            _log(checkpoints.directory, step, info if privacy is None else None, time.monotonic() - started)
-            if step % checkpoint_every == 0 or step == recipe.num_steps:
-                save(state)
-    if checkpoints is not None and checkpoints.latest() is None:
-        save(state)  # no step was asked for: the untrained network
+        if kept is not None:
+            kept.log(step, float(info.loss), float(info.grad_norm), time.monotonic() - started)
+            if step % every == 0 or step == recipe.num_steps:
+                kept.save(state)
     return state
+
+
+def _check_finite(step: int, state: TrainState, info: Info, recipe: Recipe, privacy: Privacy | None) -> None:
+    if privacy is not None:  # by its weights: whether there is a model must not hang on one image's loss
+        if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+            return
+        raise InputError(
+            f"training diverged: at step {step} the weights are not finite; lower learning_rate "
+            f"({recipe.learning_rate})."
+        )
+    # The gradient too: a loss is taken before its update and may be the last finite one.
+    if not bool(jnp.isfinite(info.loss) & jnp.isfinite(info.grad_norm)):
+        raise InputError(
+            f"training diverged: at step {step} the loss is {float(info.loss)} and the gradient's norm "
+            f"{float(info.grad_norm)}; lower learning_rate ({recipe.learning_rate}) or clip_norm ({recipe.clip_norm})."
+        )
 
 
 _CHUNK = 20
@@ -214,10 +225,3 @@ def _resident(model: Model, members: Pool) -> Data:
         if not 0 <= label < model.num_classes:
             raise InputError(f"label {label} does not fit a model of {model.num_classes} classes, 0 and up.")
     return Data(jnp.asarray(members.x), jnp.asarray(members.labels))
-
-
-def _log(directory: Path, step: int, info: Info | None, seconds: float) -> None:
-    seen = {} if info is None else {"loss": float(info.loss), "grad_norm": float(info.grad_norm)}
-    row = {"step": step, **seen, "seconds": round(seconds, 3)}
-    with open(directory / "log.jsonl", "a") as file:
-        file.write(json.dumps(row) + "\n")

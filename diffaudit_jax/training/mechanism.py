@@ -78,7 +78,8 @@ def check_separable(key: Key, loss: Callable[..., Float[Array, ""]], params: Par
     Losses of one example are batched by vmap, so that no layer sees a batch. What could are functions that bring a rule
     of their own for it (`jax.custom_batching`, a callback that takes the batch whole), and layers that carry
     statistics from one batch to the next, which a Model has no place for. The first example of the data is shown beside
-    one random image and beside another: its loss must be the same to the last bit.
+    one random image and beside another, of another label and with other draws: its loss must be the same to the last
+    bit.
 
     Args:
       key: Typed key: images, draws, and weights moved at random, since a head of zeros hides what lies behind.
@@ -96,16 +97,22 @@ def check_separable(key: Key, loss: Callable[..., Float[Array, ""]], params: Par
         [leaf + 0.1 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
     )
     first = data.x[:1]
-    labels = None if data.labels is None else data.labels[jnp.zeros(2, jnp.int32)]
-    shown = [jnp.concatenate([first, _random_image(k, first)]) for k in key_images]
     batched = jax.jit(jax.vmap(loss, (None, 0, 0, 0)))
+
+    def beside(key: Key, label: int | Array) -> Array:
+        """Returns the loss of the first example beside a random image with a label and draws of its own."""
+        keys = jnp.stack([key_loss, jax.random.fold_in(key, 1)])
+        labels = None if data.labels is None else jnp.stack([data.labels[0], jnp.asarray(label, data.labels.dtype)])
+        return batched(moved, keys, jnp.concatenate([first, _random_image(key, first)]), labels)[0]
+
+    most = 0 if data.labels is None else data.labels.max()
     try:
-        alone, beside = (batched(moved, jax.random.split(key_loss), x, labels)[0] for x in shown)
+        one, other = (beside(key, label) for key, label in zip(key_images, (0, most), strict=True))
     except Exception as error:  # flax's, which only models may import
         if "batch_stats" not in str(error):
             raise
         raise InputError(_SEPARATE.format("keeps statistics of the batch")) from error
-    if not jnp.array_equal(alone, beside, equal_nan=True):
+    if not jnp.array_equal(one, other, equal_nan=True):
         raise InputError(_SEPARATE.format("reads other examples of the batch"))
 
 

@@ -43,16 +43,22 @@ class Run:
 
     @property
     def ledger(self) -> Ledger | None:
-        """What a private run did, for `training.guarantee`; None of a run that is not private, or took no step."""
+        """What a private run did, for `training.guarantee`; None of others, and of one without noise or steps."""
         stored = dict(self.config.get("privacy") or {})
-        steps = int(self.state.step)
-        if not stored or not steps:
+        if not stored or not int(self.state.step):
             return None
-        num_examples = stored.pop("num_examples")
-        return ledger_of(Privacy(**stored), self.recipe, num_examples, steps)
+        try:
+            num_examples, key_given = stored.pop("num_examples"), stored.pop("key_given")
+            privacy = Privacy(**stored)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"the stored record of DP is damaged ({error}): restore it, or train again.") from error
+        if not privacy.noise_multiplier:
+            return None
+        steps = int(self.state.step) + self.config.get("spent", {}).get("again", 0)
+        return ledger_of(privacy, self.recipe, num_examples, steps, key_given=key_given)
 
 
-def ledger_of(privacy: Privacy, recipe: Recipe, num_examples: int, num_steps: int) -> Ledger:
+def ledger_of(privacy: Privacy, recipe: Recipe, num_examples: int, num_steps: int, *, key_given: bool) -> Ledger:
     """Returns what a private run does in some steps.
 
     Raises:
@@ -68,7 +74,9 @@ def ledger_of(privacy: Privacy, recipe: Recipe, num_examples: int, num_steps: in
         max_batch_size=privacy.truncated_batch_size,
         num_noises=privacy.num_noises,
         clipping="per_layer" if privacy.per_layer else "global",
+        preprocessing=privacy.preprocessing,
         tuned_on_members=privacy.tuned_on_members,
+        key_given=key_given,
     )
 
 

@@ -5,10 +5,13 @@ of its own, readable by its owner only, which a stopped run needs to take a lost
 removed when the run is done.
 """
 
+import hashlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +49,32 @@ def secret_key(directory: Path | None) -> Key:
 def forget(directory: Path) -> None:
     """Removes the secret key of a run that is done."""
     (directory / _FILE).unlink(missing_ok=True)
+
+
+def holds_key(directory: Path) -> bool:
+    """Returns whether a run directory holds the key of a private run that is not done."""
+    return (directory / _FILE).exists()
+
+
+def spent(before: Mapping[str, Any] | None, key: Key, step: int) -> dict[str, Any]:
+    """Returns what a private run has spent, as it begins or goes on: a step taken again with another key counts twice.
+
+    Both weights may have been seen, of the same data and with two noises. With the key it had before a step is the very
+    one it was, and costs nothing.
+
+    Args:
+      before: What it had spent as of its last save; None at its beginning.
+      key: The key it goes on with.
+      step: The step it stands at.
+
+    Returns:
+      The mark of the key, the highest step that was saved with it, and the steps that were taken again.
+    """
+    mark = hashlib.sha256(np.asarray(jax.random.key_data(key)).tobytes()).hexdigest()[:16]
+    before = {"key": mark, "reached": step, "again": 0} if before is None else before
+    if before["key"] == mark:
+        return {**before, "reached": max(before["reached"], step)}
+    return {"key": mark, "reached": step, "again": before["again"] + max(0, before["reached"] - step)}
 
 
 def hidden(key: Key) -> Key:

@@ -24,13 +24,15 @@ SMALL = ("--data", "fashion-mnist-2k", "--members", "12", "--nonmembers", "24", 
     [
         (("--target-epsilon", "8"), "--target-epsilon is for private training: give --dp, or leave it out."),
         (("--multiplicity", "2"), "--multiplicity is for private training"),
+        (("--preprocessing", "public"), "--preprocessing is for private training"),
+        (("--dp", "--noise-multiplier", "1", "--clip-norm", "2"), "--clip-norm clips the gradient of a batch"),
         (("--dp",), "--dp needs --target-epsilon or --noise-multiplier, one of them."),
         (("--dp", "--target-epsilon", "8", "--noise-multiplier", "1"), "one of them."),
         (("--dp", "--target-epsilon", "0"), "target_epsilon must be positive"),
         (("--dp", "--target-epsilon", "8", "--clip", "0"), "l2_clip_norm must be positive"),
         (("--dp", "--target-epsilon", "8", "--delta", "0.1"), "delta must be at least 1e-09 and below 1/12"),
         (("--dp", "--target-epsilon", "8", "--batch", "13"), "no larger than the data (12 examples), got 13"),
-        (("--dp", "--noise-multiplier", "1", "--batch", "13"), "no larger than the data (12 examples), got 13"),
+        (("--dp", "--noise-multiplier", "1", "--batch", "13"), "batch of 13 cannot be sampled from 12 examples"),
         (("--dp", "--target-epsilon", "8", "--steps", "0"), "--dp trains in at least 1 step"),
         (("--dp", "--target-epsilon", "1e-9"), "ask for "),
     ],
@@ -45,12 +47,16 @@ def test_a_private_run_is_told_in_its_report(diffaudit, refused, tmp_path):
         tmp_path / "run",
         ("train", *SMALL, "--steps", "2", "--dp", "--target-epsilon", "8", "--multiplicity", "2"),
     )
-    assert diffaudit(*words, "--out", run).code == 0
-    assert diffaudit(*words, "--out", run).code == 0  # nothing is left to do
+    for _ in range(2):  # the second time nothing is left to do
+        ended = diffaudit(*words, "--out", run)
+        assert ended.code == 0
+        assert ended.out.startswith("private: epsilon = ")
+        assert "at delta = 1e-05 (noise multiplier " in ended.out
     assert "privacy.num_noises: 2 -> 1" in refused(*words[:-2], "--out", run)
     asked = ("audit", run, "--out", tmp_path / "audit", "--attack", "pia", "--access", "gray", "--block", "36")
     assert diffaudit(*asked).code == 0
     told = json.loads((tmp_path / "audit" / "report.json").read_text())["provenance"]["guarantee"]
+    assert told == json.loads((run / "guarantee.json").read_text())
     assert 7.9 < told["epsilon"] <= 8
     assert told["ledger"]["num_steps"] == 2
     assert "What its training promises" in (tmp_path / "audit" / "report.html").read_text()
@@ -59,14 +65,14 @@ def test_a_private_run_is_told_in_its_report(diffaudit, refused, tmp_path):
 HALTING = """
 import sys, time
 from diffaudit_jax import cli
-from diffaudit_jax.training import loop
-log = loop._log
-def halt(directory, step, *rest):
+from diffaudit_jax.training.kept import Kept
+log = Kept.log
+def halt(kept, step, *rest):
     if step == 4:
-        (directory / "lost").touch()
+        (kept.directory / "lost").touch()
         time.sleep(600)
-    log(directory, step, *rest)
-loop._log = halt
+    log(kept, step, *rest)
+Kept.log = halt
 cli.main(sys.argv[1:])
 """
 

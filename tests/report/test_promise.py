@@ -1,12 +1,14 @@
 """The promise of private training beside what attacks found: a bound that every test keeps, and sentences."""
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from diffaudit_jax.report import membership_report
+from diffaudit_jax.report.numbers import at_most
 from diffaudit_jax.report.page import render
 from diffaudit_jax.report.promise import most_found, promise
 from diffaudit_jax.training import Ledger, guarantee
@@ -32,6 +34,30 @@ def test_the_best_test_of_a_gaussian_mechanism_keeps_the_bound_and_meets_it(mu, 
     assert slack.min() < 1e-4
 
 
+def test_one_in_place_of_another_finds_more_than_one_more():
+    """Of two records with opposite gradients, which is the member? At noise 2 a shift of 1; of one more, 0.5."""
+    once, twice = (norm.cdf(norm.ppf(0.01) + shift) for shift in (0.5, 1.0))
+    epsilon, delta = 1.0, norm.cdf(0.25 - 2) - np.e * norm.cdf(-0.25 - 2)
+    allowed = most_found(epsilon, delta, 0.01)
+    assert once < allowed < twice < most_found(epsilon, delta, allowed)
+    ledger = Ledger(**{**asdict(LEDGER), "num_steps": 1, "delta": float(delta)})
+    told = promise(document(ledger))
+    assert told is not None
+    shown = next(s for s in told.sentences if s.startswith("Where 1"))
+    assert float(re.search(r"more than ([\d.]+)", shown)[1]) >= 100 * twice
+
+
+def test_bounds_are_rounded_up():
+    assert [at_most(value) for value in (8.0449, 8.0, 54.934, 18.459, 0.0123401, 1234.5)] == [
+        "8.05",
+        "8",
+        "55",
+        "18.5",
+        "0.0124",
+        "1240",
+    ]
+
+
 def test_a_promise_of_nothing_allows_everything():
     assert most_found(1e6, 1e-5, 0.01) == 1
     assert most_found(0.0, 0.0, 0.01) == 0.01
@@ -42,7 +68,9 @@ def test_the_page_says_what_is_promised_and_on_what_it_rests():
     assert told is not None
     epsilon = guarantee(LEDGER).epsilon
     assert epsilon is not None
-    assert told.sentences[0].startswith(f"The model was trained with differential privacy: epsilon = {epsilon:.3g} at ")
+    assert told.sentences[0].startswith(
+        f"The model was trained with differential privacy: epsilon = {at_most(epsilon)} at "
+    )
     assert (
         "4 steps of 100 out of 100 records on average, noise multiplier 2, gradients clipped to 1" in told.sentences[0]
     )
@@ -53,7 +81,7 @@ def test_the_page_says_what_is_promised_and_on_what_it_rests():
 
 
 def test_an_attack_beyond_the_promise_is_told():
-    told = promise(document(gap=6.0))
+    told = promise(document(replace(LEDGER, noise_multiplier=8.0), gap=6.0))
     assert told is not None
     assert any("found more than that, beyond its interval" in sentence for sentence in told.sentences)
 

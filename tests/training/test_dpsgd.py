@@ -287,9 +287,14 @@ def test_a_looped_step_may_be_traced(devices):
         ({"noise_multiplier": -1}, "noise_multiplier must be 0 or more and finite, got -1"),
         ({"noise_multiplier": float("nan")}, "noise_multiplier must be 0 or more and finite, got nan"),
         ({"noise_multiplier": float("inf")}, "noise_multiplier must be 0 or more and finite, got inf"),
-        ({"noise_multiplier": 0, "l2_clip_norm": 0}, "l2_clip_norm must be above 0, .* got 0"),
-        ({"noise_multiplier": 0, "l2_clip_norm": float("nan")}, "l2_clip_norm must be above 0, .* got nan"),
-        ({"noise_multiplier": 1, "l2_clip_norm": float("inf")}, "finite where there is noise, got inf"),
+        ({"noise_multiplier": 0, "l2_clip_norm": 0}, "l2_clip_norm must be positive, .* got 0"),
+        ({"noise_multiplier": 0, "l2_clip_norm": float("nan")}, "l2_clip_norm must be positive, .* got nan"),
+        (
+            {"noise_multiplier": 1, "l2_clip_norm": 1e-24},
+            "must be positive, and 1e-12 or more, got 1e-24",
+        ),  # its square is 0 in float32
+        ({"noise_multiplier": 1, "l2_clip_norm": 1e39}, "must be at most 1e.12 where there is noise, got 1e.39"),
+        ({"noise_multiplier": 1, "l2_clip_norm": float("inf")}, "must be at most 1e.12 where there is noise, got inf"),
         ({"noise_multiplier": 1, "num_noises": 0}, "num_noises must be at least 1, got 0"),
         ({"noise_multiplier": 1, "microbatch": 0}, "microbatch must be at least 1, got 0"),
     ],

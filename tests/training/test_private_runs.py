@@ -1,6 +1,7 @@
 """fit with privacy: what a run keeps, what it hides, and what it says of itself."""
 
 import json
+import math
 import shutil
 import stat
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ import pytest
 
 from diffaudit_jax.training import Privacy, Recipe, Run, fit, guarantee, load_run
 from diffaudit_jax.training.checkpoints import Checkpoints
-from diffaudit_jax.training.secret import secret_key
+from diffaudit_jax.training.secret import secret_key, spent
 from diffaudit_jax.types import InputError
 from tests.training.runs import MODEL, PROCESS, members
 
@@ -46,15 +47,25 @@ def params(run: Run):
     return jax.tree.leaves((run.state.params, run.state.ema))
 
 
-def test_a_lost_step_is_taken_again_with_its_own_batch_and_noise(stopped, tmp_path):
-    """Both go on from step 2 with the key that is kept: steps 3 and 4 are functions of it, so both end alike."""
-    first, second, other = (shutil.copytree(stopped, tmp_path / name) for name in "abc")
-    a, b = train(first), train(second)
-    for left, right in zip(params(a), params(b), strict=True):
-        np.testing.assert_array_equal(left, right)
-    # Without the file it is another key: another batch, and never the noise of the lost steps.
-    (other / "secret.key").unlink()
-    assert any((left != right).any() for left, right in zip(params(a), params(train(other)), strict=True))
+def test_a_step_that_was_saved_and_is_taken_again_with_another_key_counts_twice(stopped, tmp_path):
+    run = shutil.copytree(stopped, tmp_path / "run")
+    first = train(run)
+    assert first.ledger.num_steps == 6
+    shutil.rmtree(run / "checkpoints" / "6")
+    second = train(run)  # its key went when it was done: from step 4 on by another
+    assert any((left != right).any() for left, right in zip(params(first), params(second), strict=True))
+    assert second.ledger == load_run(run).ledger == replace(first.ledger, num_steps=8)
+    assert train(run, recipe=replace(RECIPE, num_steps=7)).ledger.num_steps == 9  # nothing more is taken twice
+
+
+def test_what_is_spent_counts_keys_and_not_restarts():
+    a, b = jax.random.key(1), jax.random.key(2)
+    once = spent(spent(None, a, 0), a, 6)
+    assert spent(once, a, 4) == once  # the same steps again, with the noise they had
+    assert spent(once, b, 6)["again"] == 0
+    twice = spent(once, b, 4)
+    assert (twice["again"], twice["reached"]) == (2, 4)
+    assert spent(spent(twice, b, 10), a, 7)["again"] == 5
 
 
 def test_the_key_is_kept_for_its_owner_alone_until_the_run_is_done(stopped, tmp_path):
@@ -87,7 +98,7 @@ def test_two_runs_draw_two_keys(tmp_path):
 
 def test_the_log_holds_nothing_without_noise(stopped):
     rows = [json.loads(line) for line in (stopped / "log.jsonl").read_text().splitlines()]
-    assert [set(row) for row in rows] == [{"step", "seconds"}] * len(rows)
+    assert [set(row) for row in rows] == [{"step"}] * len(rows)
 
 
 def test_a_run_knows_what_it_did_and_so_does_its_directory(tmp_path):
@@ -95,6 +106,7 @@ def test_a_run_knows_what_it_did_and_so_does_its_directory(tmp_path):
     assert run.ledger is not None
     assert (run.ledger.num_examples, run.ledger.num_steps, run.ledger.sampling_prob) == (8, 6, 0.5)
     assert (run.ledger.noise_multiplier, run.ledger.num_noises, run.ledger.max_batch_size) == (1.0, 2, None)
+    assert "whoever guesses it can subtract the noise" in guarantee(run.ledger).notes[0]
     loaded = load_run(tmp_path)
     assert loaded.ledger == run.ledger
     short, long = (guarantee(replace(run.ledger, num_steps=steps)).epsilon for steps in (3, 6))
@@ -109,16 +121,16 @@ def test_a_run_knows_what_it_did_and_so_does_its_directory(tmp_path):
 def test_a_run_without_noise_or_steps_promises_nothing():
     assert fit(KEY, MODEL, PROCESS, members(), replace(RECIPE, num_steps=0)).ledger is None
     assert train(key=KEY, recipe=replace(RECIPE, num_steps=0)).ledger is None
-    ledger = train(key=KEY, recipe=replace(RECIPE, num_steps=1), privacy=replace(PRIVACY, noise_multiplier=0.0)).ledger
-    assert ledger is not None
-    assert guarantee(ledger).epsilon is None
+    quiet = replace(PRIVACY, noise_multiplier=0.0, l2_clip_norm=math.inf, delta=0.5)
+    assert train(key=KEY, recipe=replace(RECIPE, num_steps=1), privacy=quiet).ledger is None
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"privacy": replace(PRIVACY, delta=0.2)}, "delta must be at least 1e-09 and below 1/8"),
-        ({"recipe": replace(RECIPE, batch_size=9)}, r"batch_size must be positive and no larger than the data \(8"),
+        ({"recipe": replace(RECIPE, batch_size=9)}, r"batch of 9 cannot be sampled from 8 examples"),
+        ({"privacy": replace(PRIVACY, truncated_batch_size=3)}, "truncated_batch_size must be at least batch_size"),
         ({"privacy": None}, "training needs a key"),
     ],
 )
