@@ -1,9 +1,11 @@
 """What a checkpoint of tensors may name in its pickle, and the inert records that stand for it.
 
-Nothing here is PyTorch's: a storage is a key, a type and a length, a tensor a storage with a shape and strides. Every
-function does bounded work, whatever long thing its arguments refer to, and can only return or raise `InputError`.
+Nothing here is PyTorch's: a storage is a key, a type and a length, a tensor a storage with a shape and strides. Of
+NumPy's, which pickles an array with its numbers inside, there are the array and its type. Every function does bounded
+work, whatever long thing its arguments refer to, and can only return or raise `InputError`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +36,12 @@ CALLS = {
     "torch._utils._rebuild_tensor",  # before torch 0.4
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
+    "numpy.core.multiarray._reconstruct",  # before NumPy 2
+    "numpy._core.multiarray._reconstruct",
+    "numpy.dtype",
 }
-ALLOWED = {*CALLS, *STORAGES, *TORCH_DTYPES}
+NUMPY_DTYPES = {dtype.str[1:]: dtype for dtype in STORAGES.values() if dtype != BFLOAT16}  # "f4": little-endian float32
+ALLOWED = {*CALLS, *STORAGES, *TORCH_DTYPES, "numpy.ndarray"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,20 @@ class Strided:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The type of an array's numbers: not NumPy's, which takes what it is compared with for a type."""
+
+    dtype: np.dtype
+
+
+@dataclass(eq=False)
+class Inline:
+    """An array whose numbers lie in the pickle: a read-only view of them, and None until it is built (BUILD)."""
+
+    array: np.ndarray | None = None
 
 
 def named(module: Any, name: Any) -> Name:
@@ -91,7 +111,32 @@ def called(function: Any, args: Any) -> Any:
             (Storage() as storage, int(offset), tuple(shape), tuple(strides), *_),
         ) if len(shape) <= MAX_RANK >= len(strides) and all(type(n) is int for n in (offset, *shape, *strides)):
             return Strided(storage, offset, shape, strides)
+        case (
+            "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct",
+            (Name("numpy.ndarray"), (0,), b"b"),
+        ):
+            return Inline()
+        case "numpy.dtype", (str(kind), False, True) if kind in NUMPY_DTYPES:
+            return Kind(NUMPY_DTYPES[kind])
     raise InputError(f"calls {function.name} with arguments it cannot have: refused, nothing was run; copy it again.")
+
+
+def build(made: Any, state: Any) -> None:
+    """Gives an array its numbers, as the pickle describes them; anything else must not need what it is given."""
+    match made, state:
+        case Inline(), (1, tuple(shape), Kind(dtype), False, bytes(data)) if len(shape) <= MAX_RANK:
+            # Without an empty axis, no axis is longer than the bytes that are there.
+            if all(type(n) is int and n > 0 for n in shape) and math.prod(shape) * dtype.itemsize == len(data):
+                made.array = np.ndarray(shape, dtype, data)
+                return
+        case Kind(), (3, "<" | "|", None, None, None, -1, -1, 0):
+            return
+        case _ if not isinstance(made, Inline | Kind):
+            # What an OrderedDict carries beside its items, such as `_metadata` of a state_dict, is read and dropped.
+            for part in (state, made):
+                of(dict, part)
+            return
+    raise InputError("has an array that is no row of little-endian numbers in C order: save its state_dict alone.")
 
 
 def kept_outside(described: Any) -> Storage:

@@ -1,4 +1,4 @@
-"""A reader of pickles that cannot run anything: it knows tensors, containers and numbers, and refuses the rest.
+"""A reader of pickles that cannot run anything: it knows tensors, arrays, containers and numbers, and refuses the rest.
 
 A pickle is a program for a stack machine; Python's own machine imports and calls whatever the program names. This one
 imports nothing. A name (GLOBAL) becomes an inert `Name` if it is `allowed`, and calling it (REDUCE) makes a record of
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from diffaudit_jax.importers.allowed import Storage, called, kept_outside, named, of, set_items
+from diffaudit_jax.importers.allowed import Storage, build, called, kept_outside, named, of, set_items
 from diffaudit_jax.importers.tensors import shown
 from diffaudit_jax.types import InputError
 
@@ -47,13 +47,14 @@ class Machine:
     below: list[list[Any]] = field(default_factory=list)  # the stack under each mark
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
+    limit: int = MAX_PICKLE
 
     def take(self, count: int) -> memoryview:
         """Returns the next `count` bytes."""
         if count > len(self.data) - self.at:
-            long = len(self.data) == MAX_PICKLE
+            long = len(self.data) == self.limit
             raise InputError(
-                f"has a pickle of over {MAX_PICKLE} bytes: save its state_dict alone."
+                f"has a pickle of over {self.limit} bytes: save its state_dict alone."
                 if long
                 else "is cut short: copy it again."
             )
@@ -83,21 +84,22 @@ class Machine:
         return [self.stack.pop() for _ in range(count)][::-1]
 
 
-def unpickle(data: memoryview, source: str) -> Unpickled:
+def unpickle(data: memoryview, source: str, limit: int = MAX_PICKLE) -> Unpickled:
     """Reads one pickle without running anything it says.
 
     Args:
       data: Bytes that begin with the pickle.
       source: Whose pickle it is, for messages.
+      limit: Bytes that the pickle may have; more than usual for one that holds its numbers inside.
 
     Returns:
       The object, made of dicts, lists, tuples, scalars and the records of `allowed`, and what was seen on the way.
 
     Raises:
       InputError: if the pickle names anything that a checkpoint of tensors does not need, or is damaged, or is longer
-        than `MAX_PICKLE` or `MAX_OPCODES`.
+        than `limit` or `MAX_OPCODES`.
     """
-    machine, steps = Machine(data[:MAX_PICKLE]), 0
+    machine, steps = Machine(data[:limit], limit=limit), 0
     try:
         while (opcode := bytes(machine.take(1))) != pickle.STOP:
             if opcode not in OPCODES:
@@ -152,9 +154,8 @@ def _kept_outside(machine: Machine) -> Storage:
 
 
 def _build(machine: Machine) -> None:
-    # What an OrderedDict carries beside its items, such as `_metadata` of a state_dict, is read and dropped.
-    for part in machine.last(1) + machine.stack[-1:]:
-        of(dict, part)
+    state = machine.stack.pop()
+    build(machine.stack[-1], state)
 
 
 STEPS: dict[bytes, Callable[[Machine], Any]] = {
