@@ -193,6 +193,5 @@ def lpips(net: Net = "vgg") -> Lpips:
 
 
 def _unit(f: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    squares = jnp.square(f).sum(-1, keepdims=True)
-    # Where nothing is active the root has an infinite slope, and a gradient through it would be NaN.
-    return f / (jnp.sqrt(jnp.where(squares > 0, squares, 1.0)) + EPSILON)
+    # Where nothing is active the root's slope is infinite; ReLU's gradient there is 0 whatever it is given.
+    return f / (jnp.sqrt(jnp.square(f).sum(-1, keepdims=True)) + EPSILON)
