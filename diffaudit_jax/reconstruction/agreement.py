@@ -13,9 +13,9 @@ q(x | y), with mean m_q and covariance S_q, where the posterior has m and S,
     pairwise = 2 tr S_q,    error = tr S_q + tr S + ||m - m_q||^2
 
 so whatever moves q's mean makes the estimate too small: a prior of other data, or a sigma that is wrong, is surer than
-it is right. The estimate is too large only where q spreads more than S by more than that. DDIM with eta = 1 is such a q:
-few steps spread too little (with exact estimates of Gaussian data S_q nears S from below as steps grow), and a learned
-network errs in the mean. Expect an underestimate. With eta < 1 they spread less, and with eta = 0 not at all.
+it is right. It is too large only where q spreads more than S by more than that. DDIM with eta = 1 is such a q: few steps
+spread too little (with exact estimates of Gaussian data S_q nears S from below as steps grow), and a learned network
+errs in the mean. Expect an underestimate. With eta < 1 reconstructions spread less, and with eta = 0 not at all.
 
 References:
   Schwethelm et al. 2024, https://arxiv.org/abs/2403.07588 (the idea)
@@ -80,7 +80,7 @@ def pairwise_error(x: Float[np.ndarray, "n num *shape"]) -> Float[np.ndarray, " 
     """
     x = np.asarray(x, np.float64)
     if x.ndim < 2 or x.shape[1] < 2:
-        raise InputError(f"how far apart they are takes 2 or more of each, got shape {x.shape}: reconstruct with num=2.")
+        raise InputError(f"agreement takes 2 or more of each, got shape {x.shape}: reconstruct with eta=1, num=2.")
     if not np.isfinite(x).all():
         raise InputError("a reconstruction holds NaN or infinity: leave its release out.")
     return 2 * x.var(axis=1, ddof=1).reshape(len(x), -1).mean(axis=1)

@@ -140,4 +140,4 @@ def _check(
     if not np.isfinite(levels).all() or num_noises < 1:
         raise InputError(f"noise levels are finite and drawn at least once, got {levels[-1]=}, {num_noises=}.")
     if cond is not None and np.shape(cond) != images.shape[:1]:
-        raise InputError(f"every image has a class of its own, got classes of shape {np.shape(cond)} for {len(images)}.")
+        raise InputError(f"every image has its class, got classes of shape {np.shape(cond)} for {len(images)}.")

@@ -128,8 +128,8 @@ def denoised(
 
         x0 = (x0_hat/r^2 + y/sigma^2)/(1/r^2 + 1/sigma^2),   r^2 = L^2 d^2/(L^2 + d^2),
 
-    d = `DATA_STD`: r is the error of x0_hat for data of that deviation, were x0_hat independent of y. It is not, because
-    DDIM starts from y. At t*, where L = sigma, and for Gaussian data of deviation d, the two join to the posterior mean
+    d = `DATA_STD`: r is the error of x0_hat for data of that deviation, were it independent of y. It is not, because DDIM
+    starts from y. At t*, where L = sigma, and for Gaussian data of deviation d, the two join to the posterior mean
     of a release with half the noise variance: y counts twice and too much of its noise is kept. So this is off unless
     asked for.
 
@@ -204,7 +204,7 @@ def prior_of(target: Target) -> tuple[Process, Network]:
       InputError: if it offers samples only.
     """
     if target.process is None or target.network is None:
-        raise InputError("a prior is a diffusion model that can be asked at any noise, and this target offers samples only.")
+        raise InputError("a prior is a diffusion model, to be asked at any noise, and this target offers samples only.")
     return target.process, target.network
 
 
@@ -238,4 +238,4 @@ def _check_releases(releases: Release, target: Target, cond: Any) -> None:
     if not np.isfinite(y).all():
         raise InputError("a release holds NaN or infinity: its noise was too large for its numbers.")
     if not ((sigma > 0) & np.isfinite(sigma)).all():
-        raise InputError(f"the noise of a release is positive and finite, got sigma from {sigma.min()} to {sigma.max()}.")
+        raise InputError(f"noise is positive and finite, got sigma from {sigma.min()} to {sigma.max()}.")
