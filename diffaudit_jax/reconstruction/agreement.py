@@ -13,9 +13,9 @@ q(x | y), with mean m_q and covariance S_q, where the posterior has m and S,
     pairwise = 2 tr S_q,    error = tr S_q + tr S + ||m - m_q||^2
 
 so whatever moves q's mean makes the estimate too small: a prior of other data, or a sigma that is wrong, is surer than
-it is right. It is too large only where q spreads more than S by more than that. DDIM with eta = 1 is such a q: few steps
-spread too little (with exact estimates of Gaussian data S_q nears S from below as steps grow), and a learned network
-errs in the mean. Expect an underestimate. With eta < 1 reconstructions spread less, and with eta = 0 not at all.
+it is right. It is too large only where q spreads more than S, by more than that. DDIM with eta = 1 is such a q: few
+steps spread too little (with exact estimates of Gaussian data, S_q nears S from below as steps grow), and a learned
+network errs in the mean. Expect an underestimate. With eta < 1 reconstructions spread less, with eta = 0 not at all.
 
 References:
   Schwethelm et al. 2024, https://arxiv.org/abs/2403.07588 (the idea)

@@ -13,8 +13,7 @@ For data N(m, v) they are, in the limit of many steps, m + sqrt(v/(v + sigma^2))
 N(m + v/(v + sigma^2) (y - m), v sigma^2/(v + sigma^2)); and the mean of these.
 
 Noise above the process's greatest level L(1) is scaled down to it, y L(1)/sigma, and x with it: the network is asked at
-the noise it knows, and takes what is left of the image for fainter than it was. Noise below the first level is taken
-for the first: a single step, which leaves y nearly as it is.
+noise it knows, about an image fainter than it was. Noise below the first level is taken for the first: y nearly stays.
 
 References:
   Schwethelm et al. 2024, https://arxiv.org/abs/2403.07588
@@ -74,8 +73,8 @@ def reconstruct(
       block: Reconstructions per dispatch.
 
     Returns:
-      float32, clipped to [-1, 1]: no image lies outside, so none is further from it than before. Costs n x num x steps
-      network calls (`denoised` says when fewer steps are taken), n of the posterior mean.
+      float32, clipped to [-1, 1], which brings none further from an image. Costs n x num x min(steps, T) network calls,
+      T the steps of a discrete process (no bound of a continuous one), and n of the posterior mean.
 
     Raises:
       InputError: if the prior offers samples only or has another shape, a release is no noisy image, or several
@@ -121,17 +120,16 @@ def denoised(
 ) -> Example:
     """Denoises one release; pure, and `sigma` may be traced.
 
-    DDIM goes from t* down to 0 in times t* k/steps. In a discrete process these are rounded to its steps; where t* is
-    fewer than `steps` of them from clean data some coincide, and the answers between those are not used.
+    DDIM goes from t* to 0 in times t* k/steps, rounded to the steps of a discrete process. Where t* is fewer than
+    `steps` of these from clean data some coincide, and answers between them are not used.
 
-    With consistency each estimate x0_hat at noise level L is replaced by its precision-weighted mean with y,
+    With consistency each estimate x0_hat, at noise level L, is replaced by its precision-weighted mean with y,
 
-        x0 = (x0_hat/r^2 + y/sigma^2)/(1/r^2 + 1/sigma^2),   r^2 = L^2 d^2/(L^2 + d^2),
+        x0 = (x0_hat/r^2 + y/sigma^2)/(1/r^2 + 1/sigma^2),   r^2 = L^2 d^2/(L^2 + d^2),   d = `DATA_STD`,
 
-    d = `DATA_STD`: r is the error of x0_hat for data of that deviation, were it independent of y. It is not, because DDIM
-    starts from y. At t*, where L = sigma, and for Gaussian data of deviation d, the two join to the posterior mean
-    of a release with half the noise variance: y counts twice and too much of its noise is kept. So this is off unless
-    asked for.
+    where r is the error of x0_hat for data of deviation d, were it independent of y. It is not, as DDIM starts from y:
+    at t*, where L = sigma, the two join to the posterior mean of a release with half the noise variance (of such
+    Gaussian data). y counts twice, and too much of its noise is kept.
 
     Args:
       key: Typed random key.
@@ -140,13 +138,13 @@ def denoised(
       sigma: Its noise.
       cond: Class of a conditional prior, or None.
       eta: DDIM's eta, 0 or more.
-      steps: DDIM steps; at most the steps of a discrete process are taken.
+      steps: DDIM steps.
       method: See `METHODS`.
       consistency: See above.
 
     Returns:
       An image, not clipped unless the prior clips. Costs min(steps, T) network calls, T the steps of a discrete process
-      (without bound of a continuous one); 1 of the posterior mean.
+      (no bound of a continuous one), and 1 of the posterior mean.
 
     Raises:
       InputError: if the target offers samples only, or a setting cannot be.
@@ -226,15 +224,11 @@ def _check_method(method: str, eta: float, steps: int) -> None:
 def _check_releases(releases: Release, target: Target, cond: Any) -> None:
     y, sigma, shape = np.asarray(releases.y), np.asarray(releases.sigma), tuple(target.shape)
     if y.shape[1:] != shape or not jnp.issubdtype(y.dtype, jnp.floating):
-        raise InputError(
-            f"releases are {y.dtype} of shape {y.shape}, the prior's images have shape {shape}: give floats, "
-            f"{('n', *shape)}."
-        )
-    if sigma.shape != y.shape[:1] or (cond is not None and np.shape(cond) != y.shape[:1]):
-        raise InputError(
-            f"every release has a sigma (and a class, if any) of its own, got {len(y)} releases, sigma of shape "
-            f"{sigma.shape} and classes of shape {np.shape(cond)}."
-        )
+        raise InputError(f"releases are floats [n, *{shape}], of the prior's shape, got {y.dtype} of shape {y.shape}.")
+    if sigma.shape != y.shape[:1]:
+        raise InputError(f"every release has its sigma, got sigma of shape {sigma.shape} for {len(y)}.")
+    if cond is not None and np.shape(cond) != y.shape[:1]:
+        raise InputError(f"every release has its class, got classes of shape {np.shape(cond)} for {len(y)}.")
     if not np.isfinite(y).all():
         raise InputError("a release holds NaN or infinity: its noise was too large for its numbers.")
     if not ((sigma > 0) & np.isfinite(sigma)).all():

@@ -21,6 +21,10 @@ SHAPE, KEY = (2, 2, 1), jax.random.key(3)
 MEAN, VAR = 0.2, 0.3
 SIGMAS = (0.05, 0.3, 1.4, 5.5, 27.0)
 each_process = pytest.mark.parametrize("name", PROCESSES)
+with_consistency = pytest.mark.parametrize(
+    ("name", "consistency"),
+    [*((name, False) for name in PROCESSES), ("linear-50", True), ("sub-vp", True), ("edm", True)],
+)
 
 
 def unclipped(target):
@@ -123,8 +127,7 @@ def test_times_descend_from_the_release_to_clean_data(name, steps):
         np.testing.assert_allclose(list(dict.fromkeys(times)), want, rtol=2 * EPS32)
 
 
-@pytest.mark.parametrize("consistency", [False, True])
-@each_process
+@with_consistency
 def test_deterministic_ddim_is_the_recursion(name, consistency):
     process, sigmas, steps = PROCESSES[name], known_levels(name), 10
     y = noisy(sigmas)
@@ -148,8 +151,7 @@ def test_the_limit_of_ddim_is_the_probability_flow(name):
     np.testing.assert_allclose(coarse / fine, 2, rtol=0.1)
 
 
-@pytest.mark.parametrize("consistency", [False, True])
-@each_process
+@with_consistency
 def test_the_posterior_mean_is_wieners(name, consistency):
     sigmas, var = known_levels(name), DATA_STD**2
     y = noisy(sigmas)
@@ -205,6 +207,16 @@ def test_network_calls_are_counted(steps, sigma):
         assert np.isfinite(x).all()
         jax.effects_barrier()
         assert len(calls) == want
+
+
+def test_answers_between_coinciding_times_are_not_used():
+    process = PROCESSES["linear-50"]
+    # eps and x0 that contradict each other, so that no step leaves x_t as it is.
+    network = Network(lambda key: (), lambda params, xt, t, cond=None, *, key=None: Prediction(xt, xt / 2))
+    target = diffusion_target((), network, process, SHAPE, clip=False)
+    y, first = noisy([0.05]), float(process.alpha(jnp.float32(1 / 50)))
+    sigma = level_at(process, 1 / 50)
+    np.testing.assert_allclose(run(target, y, [sigma]), first * y / 2, rtol=4 * EPS32)
 
 
 @pytest.mark.parametrize("settings", [{"eta": 1.0, "steps": 7}, {"method": "posterior-mean"}])
@@ -271,10 +283,13 @@ GOOD = Release(noisy([1.4, 1.4]), np.array([1.4, 1.4]))
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"releases": Release(np.zeros((2, 3, 3, 1)), np.ones(2))}, "shape .2, 3, 3, 1., the prior's images have"),
-        ({"releases": Release(np.zeros((2, *SHAPE), np.uint8), np.ones(2))}, "releases are uint8"),
-        ({"releases": Release(GOOD.y, np.ones(3))}, "a sigma .and a class, if any. of its own, got 2 releases"),
-        ({"releases": GOOD, "cond": np.zeros(3, int)}, "classes of shape .3,."),
+        (
+            {"releases": Release(np.zeros((2, 3, 3, 1)), np.ones(2))},
+            "of the prior's shape, got float64 of shape .2, 3, 3, 1.",
+        ),
+        ({"releases": Release(np.zeros((2, *SHAPE), np.uint8), np.ones(2))}, "got uint8 of shape"),
+        ({"releases": Release(GOOD.y, np.ones(3))}, "its sigma, got sigma of shape .3,. for 2"),
+        ({"releases": GOOD, "cond": np.zeros(3, int)}, "its class, got classes of shape .3,. for 2"),
         ({"releases": Release(np.full((2, *SHAPE), np.nan), np.ones(2))}, "NaN or infinity"),
         ({"releases": Release(GOOD.y, np.array([1.0, 0.0]))}, "positive and finite, got sigma from 0.0 to 1.0"),
         ({"num": 0}, "at least once, got num=0"),
