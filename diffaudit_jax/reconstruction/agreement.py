@@ -113,7 +113,7 @@ def rank_correlation(estimated: ArrayLike, true: ArrayLike, *, level: float = 0.
         raise InputError(f"a correlation takes 4 or more pairs of errors, got shapes {a.shape} and {b.shape}.")
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not (np.ptp(a) and np.ptp(b)):
         raise InputError("errors are finite and not all the same: there is no order to compare otherwise.")
-    r = float(spearmanr(a, b).statistic)
+    r = float(np.asarray(spearmanr(a, b))[0])
     most = 1 - 6 / (n * (n**2 - 1))
     centre = np.arctanh(np.clip(r, -most, most))
     half = norm.isf(tail(level)) * np.sqrt((1 + r**2 / 2) / (n - 3))

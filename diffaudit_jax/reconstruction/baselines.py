@@ -18,11 +18,11 @@ References:
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-from diffaudit_jax.reconstruction.released import Release
 from diffaudit_jax.types import InputError, to_signed
 
 Images: TypeAlias = Float[np.ndarray, "n *shape"]
@@ -62,7 +62,7 @@ def fit_baselines(images: UInt8[np.ndarray, "n h w c"] | Images, *, seed: int = 
     Raises:
       InputError: if they are no images, or fewer than 2.
     """
-    x = np.asarray(to_signed(np.asarray(images)), np.float64)
+    x = np.asarray(to_signed(jnp.asarray(images)), np.float64)
     if x.ndim != 4 or len(x) < 2:
         raise InputError(f"baselines are fitted to 2 or more images [n, h, w, c], got shape {x.shape}.")
     top, left = (max(side - _SIDE, 0) // 2 for side in x.shape[1:3])
@@ -137,19 +137,19 @@ def non_local_means(y: Images, sigma: Float[np.ndarray, " n"]) -> Images:
     return np.stack(found).reshape(y.shape)
 
 
-def _total_variation(releases: Release, known: Public) -> Images:
-    sigma = np.asarray(releases.sigma, np.float64)
+def _total_variation(y: Images, sigma: Float[np.ndarray, " n"], known: Public) -> Images:
     factor = np.exp(np.interp(np.log(sigma), np.log(TV_LEVELS), np.log(known.tv_factors)))
-    return clipped(total_variation(releases.y, factor * sigma))
+    return clipped(total_variation(y, factor * sigma))
 
 
-BASELINES: Mapping[str, Callable[[Release, Public], Images]] = {
-    "clipped": lambda releases, known: clipped(releases.y),
-    "wiener": lambda releases, known: clipped(wiener(releases.y, releases.sigma, known.mean, known.var)),
+Baseline: TypeAlias = Callable[[Images, Float[np.ndarray, " n"], Public], Images]
+BASELINES: Mapping[str, Baseline] = {
+    "clipped": lambda y, sigma, known: clipped(y),
+    "wiener": lambda y, sigma, known: clipped(wiener(y, sigma, known.mean, known.var)),
     "total-variation": _total_variation,
-    "non-local-means": lambda releases, known: clipped(non_local_means(releases.y, releases.sigma)),
+    "non-local-means": lambda y, sigma, known: clipped(non_local_means(y, sigma)),
 }
-"""By name: ``baseline(releases, public) -> [n, *shape]``, float64 in [-1, 1]."""
+"""By name: ``baseline(y [n, h, w, c], sigma [n], public)`` returns images, float64 in [-1, 1]."""
 
 
 def _tv_error(x: Images, sigma: float, factor: float, noise: Images) -> float:

@@ -100,7 +100,7 @@ def reconstruct(
 
     n = len(releases.y)
     repeated = lambda leaf: np.repeat(np.asarray(leaf), num, axis=0)  # noqa: E731
-    noisy = Release(*(repeated(np.asarray(leaf, np.float32)) for leaf in releases))
+    noisy = [repeated(np.asarray(leaf, np.float32)) for leaf in releases]
     asked = Query((noisy, np.tile(np.arange(num), n)), None if cond is None else repeated(cond), repeated(np.arange(n)))
     found = stream(one, target.params, key, asked, block=block, host=target.host)
     return found.reshape(n, num, *target.shape)

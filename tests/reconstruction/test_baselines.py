@@ -64,12 +64,12 @@ def test_every_baseline_stands_noise_of_every_size(name, shape):
     rng = np.random.default_rng(2)
     sigma = np.array([1e-3, 0.3, 2.8, 27.0], np.float32)
     y = signed(x) + sigma[:, None, None, None] * rng.standard_normal(x.shape)
-    found = BASELINES[name](Release(y.astype(np.float32), sigma), public)
+    found = BASELINES[name](y.astype(np.float32), sigma, public)
     assert found.shape == x.shape
     assert found.dtype == np.float64
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= 1
-    alone = BASELINES[name](Release(y[1:2].astype(np.float32), sigma[1:2]), public)
+    alone = BASELINES[name](y[1:2].astype(np.float32), sigma[1:2], public)
     np.testing.assert_array_equal(alone[0], found[1])
 
 
@@ -96,7 +96,7 @@ def fitted():
 def test_neighbours_help_on_flat_images(sigma, fitted):
     x, public = blocks(16), fitted
     releases = noised(x, sigma)
-    by = {name: errors(baseline(releases, public), x) for name, baseline in BASELINES.items()}
+    by = {name: errors(baseline(*releases, public), x) for name, baseline in BASELINES.items()}
     for name in ("total-variation", "non-local-means", "wiener"):
         gain = by["clipped"] - by[name]
         if sigma == 1.0 or name != "wiener":
@@ -133,7 +133,7 @@ def test_the_weight_is_fitted_in_the_middle_and_read_between_levels():
     known = Public(np.zeros(1), np.ones(1), np.array([0.5, 2.0, 1.0, 2.0]))
     y = noised(images[:1], 1.0).y
     for sigma, factor in ((0.01, 0.5), (np.sqrt(0.05), 1.0), (0.5, 2.0), (99.0, 2.0)):
-        got = BASELINES["total-variation"](Release(y, np.array([sigma])), known)
+        got = BASELINES["total-variation"](y, np.array([sigma]), known)
         np.testing.assert_allclose(got, clipped(total_variation(y, [factor * sigma])), atol=1e-12)
 
 
