@@ -127,7 +127,7 @@ def test_a_curve_that_reaches_zero_can_be_read():
         ({"sigmas": (0.0, 0.1)}, "positive"),
         ({"sigmas": (0.1, np.inf)}, "finite"),
         ({"num_noises": 0}, "num_noises=0"),
-        ({"cond": np.zeros(3, int)}, r"a class of its own, got classes of shape \(3,\) for 2"),
+        ({"cond": np.zeros(3, int)}, r"has its class, got classes of shape \(3,\) for 2"),
         ({"target": from_sampler(lambda num, cond: np.zeros((num, *SHAPE)), SHAPE, name="gan")}, "samples only"),
     ],
 )
