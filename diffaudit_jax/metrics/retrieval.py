@@ -37,6 +37,8 @@ def relative_error(
 ) -> Estimate:
     """Error of reconstructions over that of taking one target for another.
 
+    The interval at 0.95 covers about .93 of skewed errors (simulated with 10 to 300 targets).
+
     Args:
       errors: Of each reconstruction to its target, [n]: a distance, such as MSE, LPIPS or 1 - SSIM.
       between: The same distance between targets, [n, n]; the diagonal is not looked at.

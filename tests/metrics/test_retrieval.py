@@ -74,7 +74,7 @@ def test_unrelated_images_have_a_relative_error_of_one_and_the_interval_covers()
         errors = ((targets - others) ** 2).sum(axis=1)
         found = relative_error(errors, cdist(targets, targets, "sqeuclidean"), seed=seed, num_resamples=400)
         held += found.low <= 1.0 <= found.high
-    # A percentile interval of a ratio, of skewed errors of 40 targets: .93 of 3,000 such.
+    # A percentile interval of a ratio, of skewed errors: .93 of 1,500 such.
     assert held / repeats >= 0.93 - 3 * np.sqrt(0.93 * 0.07 / repeats)
 
 

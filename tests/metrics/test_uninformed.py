@@ -81,7 +81,7 @@ def test_wiener_is_the_best_linear_estimate():
 
 
 def test_ncc_of_two_pixels_more_than_needed_is_elementary():
-    """d = 4: centred noise is 3-dimensional, and the cosine of a faint signal has the density (1 + a r sqrt(8/pi))/2."""
+    """Centred noise of 4 pixels has 3 dimensions, and a faint signal's cosine the density (1 + a r sqrt(8/pi))/2."""
     law = uninformed(10.0, 4, 1e-3, variance=1.0).ncc
     a = 2.0 / 1e4
     r = np.linspace(-0.9, 0.9, 7)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from diffaudit_jax.metrics.bounds import candidate_success, rero
 from diffaudit_jax.reconstruction.candidates import candidate_attack
@@ -12,16 +13,16 @@ from diffaudit_jax.types import InputError
 REPEATS = 2000
 
 
-def success(key, candidates, mu, norm=3.0, targets=None):
+def success(key, candidates, mu, bound=3.0, target=None):
     """Share of releases of random candidates that the attack names rightly."""
     lengths = jnp.linalg.norm(candidates, axis=1, keepdims=True)
-    clipped = candidates * jnp.minimum(1.0, norm / lengths)
+    clipped = candidates * jnp.minimum(1.0, bound / lengths)
 
     def attempt(key):
         key_target, key_noise = jax.random.split(key)
-        j = jax.random.randint(key_target, (), 0, len(candidates)) if targets is None else targets
-        g = clipped[j] + norm / mu * jax.random.normal(key_noise, candidates.shape[1:])
-        return candidate_attack(g, candidates, norm) == j
+        j = jax.random.randint(key_target, (), 0, len(candidates)) if target is None else target
+        g = clipped[j] + bound / mu * jax.random.normal(key_noise, candidates.shape[1:])
+        return candidate_attack(g, candidates, bound) == j
 
     return float(jax.jit(jax.vmap(attempt))(jax.random.split(key, REPEATS)).mean())
 
@@ -51,14 +52,12 @@ def test_random_images_stay_below_the_bound(mu):
 
 def test_two_candidates_are_told_by_their_distance():
     """P = Phi(||c_1 - c_2||/(2 sigma)) for candidates of any length, clipped or not, and any angle."""
-    from scipy.stats import norm
-
     candidates = jnp.array([[9.0, 0.0, 0.0], [0.5, 1.0, 0.0]])
     clipped = np.array([[3.0, 0.0, 0.0], [0.5, 1.0, 0.0]])
     expected = norm.cdf(np.linalg.norm(clipped[0] - clipped[1]) / (2 * 3.0 / 1.5))
     assert abs(success(jax.random.key(2), candidates, 1.5) - expected) < 4 * error(expected)
     for target in (0, 1):  # neither of them is favoured, as the longer would be by the product alone
-        assert abs(success(jax.random.key(3), candidates, 1.5, targets=target) - expected) < 4 * error(expected)
+        assert abs(success(jax.random.key(3), candidates, 1.5, target=target) - expected) < 4 * error(expected)
 
 
 def test_the_likeliest_is_the_nearest_over_a_tree_of_gradients():
@@ -73,17 +72,18 @@ def test_the_likeliest_is_the_nearest_over_a_tree_of_gradients():
     clipped = flat * np.minimum(1, bound / np.linalg.norm(flat, axis=1))[:, None]
     assert 0 < (np.linalg.norm(flat, axis=1) > bound).sum() < m
     tree, picked = jax.tree.map(jnp.asarray, candidates), set()
+    attack = jax.jit(lambda g: candidate_attack(g, tree, bound))
     for _ in range(30):
         g = {name: rng.normal(size=shape) for name, shape in shapes.items()}
         distances = ((np.concatenate([g[name].ravel() for name in shapes]) - clipped) ** 2).sum(axis=1)
-        ours = int(candidate_attack(jax.tree.map(jnp.asarray, g), tree, bound))
+        ours = int(attack(jax.tree.map(jnp.asarray, g)))
         assert ours == distances.argmin()
         picked.add(ours)
     assert len(picked) > 3
 
 
 @pytest.mark.parametrize(
-    ("g", "candidates", "norm", "message"),
+    ("g", "candidates", "bound", "message"),
     [
         (jnp.zeros(3), jnp.zeros((5, 3)), 0.0, "l2_clip_norm is 0"),
         (
@@ -97,6 +97,6 @@ def test_the_likeliest_is_the_nearest_over_a_tree_of_gradients():
         (jnp.zeros(()), jnp.zeros(()), 1.0, r"gradient of the candidates is \(\): for this release it is \(1,\)"),
     ],
 )
-def test_mistakes_are_named(g, candidates, norm, message):
+def test_mistakes_are_named(g, candidates, bound, message):
     with pytest.raises(InputError, match=message):
-        candidate_attack(g, candidates, norm)
+        candidate_attack(g, candidates, bound)
