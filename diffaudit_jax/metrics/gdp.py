@@ -3,7 +3,7 @@
     delta = Phi(mu/2 - epsilon/mu) - exp(epsilon) Phi(-mu/2 - epsilon/mu)
 
 is exact, and decreases in epsilon. Several releases count as one, of mu sqrt(T). Everything is computed as a logarithm:
-exp(epsilon) overflows from mu = 37 on. The two terms cancel where mu is small: a share of about 1e-16/mu of delta is lost.
+exp(epsilon) overflows from mu = 37 on. The two terms cancel where mu is small: of delta a share of 1e-16/mu is lost.
 
 References:
   Balle and Wang 2018, https://arxiv.org/abs/1805.06530; Dong, Roth and Su 2019, https://arxiv.org/abs/1905.02383

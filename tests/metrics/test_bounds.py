@@ -95,7 +95,7 @@ def test_simulation_of_many_sampled_steps_is_riskcals(mu, q, num_steps):
     step = pld.from_gaussian_mechanism(1 / mu, sampling_prob=q, value_discretization_interval=1e-3)
     composed = step.self_compose(num_steps)
     for kappa in (0.01, 0.001):
-        gamma = rero_subsampled(kappa, mu, q, num_steps, num_draws=40_000, level=SURE)
+        gamma = rero_subsampled(kappa, mu, q, num_steps, num_draws=20_000, level=SURE)
         theirs = 1 - riskcal.analysis.get_beta_from_pld(composed, alpha=kappa)
         assert gamma.low <= theirs <= gamma.high
 
