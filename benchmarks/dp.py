@@ -44,6 +44,7 @@ class Tier:
     nonmembers: int
     recipe: training.Recipe
     num_noises: int
+    delta: float
     samples: int
     sample_steps: int
 
@@ -55,6 +56,7 @@ TIERS: Mapping[str, Tier] = {
         nonmembers=500,
         recipe=training.Recipe(num_steps=2000, batch_size=64, learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
         num_noises=2,
+        delta=1e-4,
         samples=300,
         sample_steps=50,
     ),
@@ -64,6 +66,7 @@ TIERS: Mapping[str, Tier] = {
         nonmembers=2_000,
         recipe=training.Recipe(50_000, 256, 2e-4, warmup_steps=1000, ema_decay=0.9999),
         num_noises=8,
+        delta=1e-5,
         samples=2_000,
         sample_steps=100,
     ),
@@ -78,8 +81,6 @@ class Options:
     """cpu: small networks. gpu: published widths, on an accelerator."""
     epsilons: tuple[float, ...] = (1, 4, 10, 50, math.inf)
     """Epsilon of each model; inf is plain training."""
-    delta: float = 1e-4
-    """Probability with which epsilon may fail."""
     data: str = "fashion-mnist-2k"
     """Labelled images: an embedded name, a path (npz, folder, IDX), or tfds:NAME[:SPLIT]."""
     out: Path = timing.RESULTS
@@ -98,7 +99,7 @@ def main(options: Options) -> None:
     bench = Bench(ASKING[options.tier], options.seed, options.work / f"{options.tier}-{options.seed}")
     split = dealt(bench, options, tier)
     path = options.out / f"dp-{options.tier}.json"
-    setting = {"data": options.data, "delta": options.delta, "tier": asdict(tier), "seed": options.seed}
+    setting = {"data": options.data, "tier": asdict(tier), "seed": options.seed}
     result = {"models": {}} | opened(path, setting)
     missing = [epsilon for epsilon in options.epsilons if str(epsilon) not in result["models"]]
     if not missing:
@@ -110,7 +111,7 @@ def main(options: Options) -> None:
         judge = fit_classifier(bench.key(6), split.reference, progress=progress)
     result["floor"] = metrics.frechet(*map(judge.features, (split.nonmembers.x, split.members.x)))
     for epsilon in missing:
-        row, images = measured(bench, tier, split, judge, epsilon, options.delta)
+        row, images = measured(bench, tier, split, judge, epsilon)
         result["models"][str(epsilon)] = {**row, "hardware": timing.hardware()}
         write_atomic(options.out / f"dp-{options.tier}-{epsilon:g}.png", grid_png(images[:64]))
         saved(path, result)
@@ -130,7 +131,7 @@ def dealt(bench: Bench, options: Options, tier: Tier) -> data.Split:
 
 
 def measured(
-    bench: Bench, tier: Tier, split: data.Split, judge: Classifier, epsilon: float, delta: float
+    bench: Bench, tier: Tier, split: data.Split, judge: Classifier, epsilon: float
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Trains one model, samples it and attacks it.
 
@@ -140,13 +141,12 @@ def measured(
       split: The images.
       judge: Whose features compare samples with held-out images.
       epsilon: What training is to promise; infinite for plain training.
-      delta: With which probability it may fail.
 
     Returns:
       The model's row, and its samples.
     """
     work = bench.work / f"epsilon-{epsilon:g}"
-    privacy = None if math.isinf(epsilon) else private(tier, epsilon, delta)
+    privacy = None if math.isinf(epsilon) else private(tier, epsilon)
     schedule = process.from_config(models.FAMILIES["ddpm"].schedule)
     with stage(f"epsilon {epsilon:g}: training") as show:
         run = training.fit(
@@ -173,18 +173,18 @@ def measured(
     }, images
 
 
-def private(tier: Tier, epsilon: float, delta: float) -> training.Privacy:
+def private(tier: Tier, epsilon: float) -> training.Privacy:
     """Returns the privacy with the noise that keeps epsilon."""
     recipe = tier.recipe
     noise = training.noise_multiplier(
         epsilon,
-        delta,
+        tier.delta,
         l2_clip_norm=1.0,
         batch_size=recipe.batch_size,
         num_examples=tier.members,
         num_steps=recipe.num_steps,
     )
-    return training.Privacy(noise, num_noises=tier.num_noises, delta=delta)
+    return training.Privacy(noise, num_noises=tier.num_noises, delta=tier.delta)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def standard_normal(key: Key, like: Params) -> Params:
     flat, unravel = ravel_pytree(like)
     # Drawn as a table: XLA divides the work among the cores of a CPU by the first axis, but not that of a vector.
     shape, keys = (_ROWS, -(-flat.size // _ROWS)), jax.random.split(key, 4)
-    total = jax.lax.fori_loop(0, 4, lambda i, sum_: sum_ + jax.random.normal(keys[i], shape), jnp.zeros(shape))
+    # Zeros made of the key: inside shard_map a carry must vary over devices as what is added to it does.
+    zeros = jnp.full(shape, 0 * jax.random.key_data(keys)[0, 0], jnp.float32)
+    total = jax.lax.fori_loop(0, 4, lambda i, sum_: sum_ + jax.random.normal(keys[i], shape), zeros)
     return unravel(total.reshape(-1)[: flat.size] / 2)
 
 

@@ -16,12 +16,12 @@ from diffaudit_jax.reconstruction.imprint import imprint
 from diffaudit_jax.reconstruction.leaks import dense, linear_unit, random_mlp
 from diffaudit_jax.reconstruction.release import Knowledge, at_mu, attacked, misbelieved, privatised, release
 from diffaudit_jax.reconstruction.released import Release
-from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.stream import local_mesh, stream
 from diffaudit_jax.training.batches import step_keys
 from diffaudit_jax.training.dpsgd import Privacy, make_private_step
 from diffaudit_jax.training.state import Data, Recipe, init_state
 from diffaudit_jax.types import InputError, Network
-from tests.oracles import EPS32, SHAPE, images, signed
+from tests.oracles import EPS32, SHAPE, images, pool, signed
 
 KEY = jax.random.key(6)
 X = signed(images(1))[0]
@@ -132,6 +132,19 @@ def test_one_by_one_or_together_in_either_number_format(name):
     # A gradient of sums of up to 32 terms; the scale is as exact as a difference of biases.
     np.testing.assert_allclose(together.y, [r.y for r in alone], rtol=0, atol=64 * D * EPS32)
     np.testing.assert_allclose(together.sigma, [r.sigma for r in alone], rtol=64 * D * EPS32)
+
+
+@pytest.mark.parametrize("num_releases", [1, 3])
+def test_a_stream_releases_what_one_call_does_on_any_devices(num_releases):
+    leak, queries, key = LEAKS["linear"], pool(5), jax.random.key(1)
+    options = {"privacy": at_mu(5.0), "num_releases": num_releases}
+    one = lambda params, key, query: release(key, query.x, replace(leak, params=params), **options)  # noqa: E731
+    streamed = stream(one, leak.params, key, queries, block=8)
+    for i, row in enumerate(queries.row):
+        alone = release(jax.random.fold_in(key, row), jnp.asarray(queries.x[i]), leak, **options)
+        # In numbers as large as the noise, 0.2 ||x|| times 5 at most: scaled, added, divided.
+        np.testing.assert_allclose(streamed.y[i], alone.y, rtol=0, atol=16 * NORM * EPS32)
+        np.testing.assert_allclose(streamed.sigma[i], alone.sigma, rtol=(D + 8) * EPS32)
 
 
 @pytest.mark.parametrize("clip", [1.0, 100.0])
