@@ -19,6 +19,7 @@ from diffaudit_jax import metrics as metrics
 from diffaudit_jax import models as models
 from diffaudit_jax import process as process
 from diffaudit_jax import protection as protection
+from diffaudit_jax import reconstruction as reconstruction
 from diffaudit_jax import report as report
 from diffaudit_jax import sampler as sampler
 from diffaudit_jax import training as training

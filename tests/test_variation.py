@@ -10,7 +10,7 @@ import pytest
 from diffaudit_jax.access import Variation, variation_box
 from diffaudit_jax.attacks import variation
 from diffaudit_jax.attacks.noise import api_keys
-from diffaudit_jax.attacks.variation import Likeness, score, similarity
+from diffaudit_jax.attacks.variation import Likeness, score, ssim
 from diffaudit_jax.auditing import audit
 from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import InputError, Network, Prediction, Query, to_signed
@@ -149,7 +149,7 @@ def slow_similarity(x, y):
 @pytest.mark.parametrize("shape", [(4, 4, 2), (16, 13, 3), (11, 12, 1), (28, 5, 1)])
 def test_similarity_is_the_published_one(shape):
     x, y = signed(images(2, shape=shape))
-    measured = jax.jit(similarity)
+    measured = jax.jit(ssim)
     for other in (y, 0.7 * x + 0.3 * y):
         want, least = slow_similarity(x, other)
         got = measured(jnp.asarray(x, jnp.float32), jnp.asarray(other, jnp.float32))

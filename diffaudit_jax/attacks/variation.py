@@ -74,7 +74,7 @@ def variation(
             raise InputError(f"variations are compared as images (height, width, channels), got {query.x.shape}.")
         keys = api_keys(key, jnp.asarray(time), num_variations)
         mean = jax.vmap(lambda key: access.vary(key, query.x, time, query.cond))(keys).mean(0)
-        return Likeness(jnp.mean((mean - query.x) ** 2), similarity(query.x, mean))
+        return Likeness(jnp.mean((mean - query.x) ** 2), ssim(query.x, mean))
 
     config = {"t": float(str(time)), "num_variations": num_variations, "num_steps": num_steps, "clip": clip}
     calls, paper = num_variations * num_steps, "https://arxiv.org/abs/2405.20771"
@@ -101,7 +101,7 @@ def score(distance: Distance = "mse") -> Score:
     return rule
 
 
-def similarity(x: Example, y: Example) -> Time:
+def ssim(x: Example, y: Example) -> Time:
     """Returns the mean structural similarity of two images in [-1, 1], averaged over channels.
 
     The window is the usual Gaussian one of 11 x 11 pixels, or as much of it as fits into a smaller image.

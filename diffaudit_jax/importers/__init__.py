@@ -9,3 +9,4 @@ from diffaudit_jax.importers.imported import Imported as Imported
 from diffaudit_jax.importers.loading import load as load
 from diffaudit_jax.importers.loading import recognise as recognise
 from diffaudit_jax.importers.loading import to_target as to_target
+from diffaudit_jax.importers.lpips import lpips_weights as lpips_weights

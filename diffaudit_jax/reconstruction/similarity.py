@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from diffaudit_jax.attacks.variation import similarity as ssim
+from diffaudit_jax.attacks.variation import ssim
 from diffaudit_jax.types import Example, Time
 
 DATA_RANGE = 2.0  # of images in [-1, 1]
