@@ -52,10 +52,10 @@ class Tier:
 TIERS: Mapping[str, Tier] = {
     "cpu": Tier(
         size="small",
-        members=500,
+        members=256,
         nonmembers=500,
-        recipe=training.Recipe(num_steps=2000, batch_size=64, learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
-        num_noises=2,
+        recipe=training.Recipe(num_steps=1200, batch_size=64, learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
+        num_noises=1,
         delta=1e-4,
         samples=300,
         sample_steps=50,
