@@ -108,10 +108,6 @@ def parts(bench: Bench, first: str, second: str) -> Iterator[Part]:
         yield "studies", f"variants-{case.name}", lambda: studies.variants(bench, case)
         yield "studies", f"taught-{case.name}", lambda: studies.taught(bench, case)
 
-    def by_other_architectures(family: str) -> Part:
-        case = Case(first, few, over, family)
-        return "studies", f"surrogates-{family}", lambda: studies.surrogates(bench, case)
-
     yield from attacked(fits(first, few))
     yield from looked_into(studied)
     yield "studies", "protections", lambda: studies.protections(bench, studied)
@@ -120,11 +116,10 @@ def parts(bench: Bench, first: str, second: str) -> Iterator[Part]:
         [studied._replace(family="vp-sde", sampler="euler-maruyama"), studied._replace(sampler="ancestral")]
     )
     yield from attacked(fits(PHOTOS, few))
-    yield by_other_architectures("ddpm")
+    yield "studies", "surrogates-ddpm", lambda: studies.surrogates(bench, Case(first, few, over))
     yield from attacked(fits(second, many))
     for case in (Case(second, few, middle), Case(first, many, middle), Case(second, many, middle)):
         yield from looked_into(case)
-    yield by_other_architectures("improved-diffusion")
 
 
 if __name__ == "__main__":
