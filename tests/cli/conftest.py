@@ -66,6 +66,8 @@ def bad(tmp_path_factory):
         "rest": {"images": rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)},
         "named": {"images": x[:20], "labels": np.arange(20) % 11},
         "others": {"images": x[20:], "labels": np.arange(20) % 11},
+        "narrow": {"images": x[:20, :, :24], "labels": np.arange(20) % 10},
+        "narrow too": {"images": x[20:, :, :24], "labels": np.arange(20) % 10},
     }
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)

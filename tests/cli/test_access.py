@@ -128,6 +128,7 @@ BEFORE_A_BANK = {
     ),
     "the bank's own": (("nearest", "--query-budget", "7"), "the bank alone takes 8 calls, over the budget of 7"),
     "a truncation": (("surrogate", "--truncate", "0.001"), "truncate=0.001 by time keeps none"),
+    "no noises": (("surrogate", "--noises", "0"), "at least 1 noise draw per time is needed, got num_noises=0."),
     "no training": (("surrogate", "--surrogate-steps", "0"), "--surrogate-steps must be at least 1, got 0."),
     "no family": (("surrogate", "--surrogate-model", "ncsnv3"), "unknown model 'ncsnv3': did you mean 'ncsnv2'?"),
 }
@@ -138,6 +139,18 @@ def test_what_cannot_be_done_is_said_before_a_bank_is_drawn(refused, trained, tm
     words, message = BEFORE_A_BANK[case]
     few = ("--bank", "4", "--bank-steps", "2")
     assert refused("audit", trained, "--out", tmp_path / "audit", *ASK, *few, "--attack", *words).startswith(message)
+    assert not (tmp_path / "audit" / "bank").exists()
+
+
+def test_images_of_another_shape_are_refused_before_a_bank_is_drawn(diffaudit, bad, trained, tmp_path):
+    images = at(bad, ("--members", "BAD/narrow.npz", "--nonmembers", "BAD/narrow too.npz"))
+    words = (*ASK, "--access", "black", "--attack", "nearest", "--bank", "4", "--bank-steps", "2", *images)
+    code, _, (note, mistake) = diffaudit("audit", trained, "--out", tmp_path / "audit", *words)
+    assert (code, mistake) == (
+        2,
+        "diffaudit: queries of shape (28, 24, 1) do not fit a target of shape (28, 28, 1).",
+    )
+    assert "none that this run was trained on" in note
     assert not (tmp_path / "audit" / "bank").exists()
 
 
