@@ -1,0 +1,126 @@
+"""Scores of reconstructions against their targets: all metrics of all pairs, and what is made of them over targets."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffaudit_jax.metrics.intervals import Estimate
+from diffaudit_jax.metrics.retrieval import Retrieval, relative_error, retrieval
+from diffaudit_jax.metrics.transition import Transition, transition
+from diffaudit_jax.metrics.uninformed import uninformed
+from diffaudit_jax.reconstruction.agreement import rank_correlation
+from diffaudit_jax.reconstruction.similarity import BEST, DATA_RANGE, similarity
+from diffaudit_jax.reconstruction.targets import Images
+from diffaudit_jax.stream import Stream
+from diffaudit_jax.types import Example, Key, Query, Time
+
+Perceptual: TypeAlias = Callable[[Example, Example], Time]
+Metrics: TypeAlias = dict[str, np.ndarray]
+
+NUM_UNRELATED = 50
+"""How many of the other targets each target is set against."""
+# Of two images that differ by roundings of float32: PSNR has no greater value here, not even of equal ones.
+_PSNR_MOST = 20 * float(np.log10(DATA_RANGE / np.finfo(np.float32).eps))
+_BEST = {**BEST, "lpips": 0.0}
+
+
+class Scorer:
+    """Every metric of any number of pairs, compiled once: "mse", "psnr", "ssim", "ncc", and "lpips" where given.
+
+    Args:
+      perceptual: Pure function of one pair in [-1, 1] to a distance, or None.
+      block: Pairs per dispatch.
+    """
+
+    def __init__(self, perceptual: Perceptual | None = None, *, block: int = 64):
+        def score(shared: Any, key: Key, query: Query) -> dict[str, Float[Array, ""]]:
+            x, y = query.x
+            found = similarity(x, y)._asdict()
+            if perceptual is not None:
+                # In TF32, features would keep three digits.
+                with jax.default_matmul_precision("highest"):
+                    found["lpips"] = perceptual(x, y)
+            return {**found, "psnr": jnp.minimum(found["psnr"], _PSNR_MOST)}
+
+        self._run = Stream(score, block=block)
+
+    def __call__(self, found: np.ndarray, targets: Images) -> Metrics:
+        """Scores images against their targets.
+
+        Args:
+          found: Images in [-1, 1], [*lead, n, *shape].
+          targets: [n, *shape].
+
+        Returns:
+          Metric -> float64 [*lead, n].
+        """
+        lead = found.shape[: found.ndim - targets.ndim + 1]
+        x = np.asarray(found, np.float32).reshape(-1, *targets.shape[1:])
+        y = np.asarray(targets, np.float32)
+        y = np.broadcast_to(y, (len(x) // len(y), *y.shape)).reshape(x.shape)
+        blocks = self._run((), jax.random.key(0), Query((x, y), None, np.arange(len(x))))
+        parts = [part for _, _, part in blocks]
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: values.astype(np.float64).reshape(lead) for name, values in whole.items()}
+
+    def unrelated(self, targets: Images) -> Metrics:
+        """Returns the mean of each metric between a target and up to `NUM_UNRELATED` others, float64 [n]."""
+        shifts = range(1, min(NUM_UNRELATED, len(targets) - 1) + 1)
+        rows = [self(np.roll(targets, -shift, axis=0), targets) for shift in shifts]
+        return {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
+
+
+def distances(found: Images, targets: Images) -> Float[np.ndarray, "n m"]:
+    """Returns the mean squared difference of each image and each target, float64."""
+    a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (found, targets))
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.maximum(squares, 0.0) / a.shape[1]
+
+
+def retrieved(found: Float[np.ndarray, "k n *shape"], targets: Images) -> tuple[Retrieval, ...]:
+    """Returns how often the target is nearest, by mean squared error among all targets; one for each row."""
+    return tuple(retrieval(distances(row, targets)) for row in found)
+
+
+def relative(mse: Float[np.ndarray, "k n"], targets: Images) -> tuple[Estimate, ...]:
+    """Returns the error over that of taking one target for another; one for each row."""
+    between = distances(targets, targets)
+    return tuple(relative_error(row, between) for row in mse)
+
+
+def ranked(estimated: Float[np.ndarray, "k n"], true: Float[np.ndarray, "k n"]) -> tuple[Estimate, ...]:
+    """Returns the rank correlation of each row; 0 within [-1, 1] where errors are all the same and nothing is known."""
+    flat = Estimate(0.0, -1.0, 1.0)
+    pairs = zip(estimated, true, strict=True)
+    return tuple(rank_correlation(a, b) if np.ptp(a) and np.ptp(b) else flat for a, b in pairs)
+
+
+def transitions(
+    mus: Float[np.ndarray, " k"], scores: Mapping[str, Float[np.ndarray, "k n"]], unrelated: Metrics
+) -> dict[str, Transition]:
+    """Locates the transition of each metric; one without a best value of its own is set against its last mean."""
+    return {name: transition(mus, values.T, unrelated[name], best=_BEST.get(name)) for name, values in scores.items()}
+
+
+def without_prior(targets: Images, mus: Float[np.ndarray, " k"]) -> Metrics:
+    """Returns what an attacker without a prior expects of each target at each mu, float64 [k, n].
+
+    Of the linear unit, clipped to 1, under one release of mu.
+    """
+    x = np.asarray(targets, np.float64).reshape(len(targets), -1)
+    norms, variances = effective_norm(targets), x.var(axis=1)
+    laws = [
+        [uninformed(norm, x.shape[1], mu, variance=v) for norm, v in zip(norms, variances, strict=True)] for mu in mus
+    ]
+    names = ("mse", "psnr", "ncc")
+    return {name: np.array([[getattr(law, name).mean for law in row] for row in laws]) for name in names}
+
+
+def effective_norm(targets: Images) -> Float[np.ndarray, " n"]:
+    """Returns max(||x||, 1), float64: over mu, the noise of a linear unit's release clipped to 1."""
+    x = np.asarray(targets, np.float64).reshape(len(targets), -1)
+    return np.maximum(np.linalg.norm(x, axis=1), 1.0)

@@ -1,0 +1,206 @@
+"""One attack at every privacy level: releases by mu, what a diffusion prior makes of them, and the bounds beside.
+
+    mu  ->  release y = x + sigma n  ->  reconstructions by DDIM, by the posterior mean, and drawn at random
+            sigma = ||x||/(mu sqrt(T)) where clipping is active
+
+Every mu has the noise n of the same target and key, and so have its random reconstructions: values at neighbouring mu
+differ by mu alone, and do not depend on which others are asked.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import ArrayLike
+
+from diffaudit_jax.metrics.bounds import checked_mu, rero
+from diffaudit_jax.metrics.gdp import gdp_epsilon
+from diffaudit_jax.metrics.intervals import Estimate
+from diffaudit_jax.metrics.retrieval import Retrieval
+from diffaudit_jax.metrics.transition import Transition
+from diffaudit_jax.reconstruction import scoring
+from diffaudit_jax.reconstruction.agreement import agreement
+from diffaudit_jax.reconstruction.baselines import clipped
+from diffaudit_jax.reconstruction.denoise import prior_of
+from diffaudit_jax.reconstruction.leaks import Leak, linear_unit
+from diffaudit_jax.reconstruction.levels import prior_errors, reconstructed, released, untrained
+from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
+from diffaudit_jax.reconstruction.scoring import Perceptual, Scorer
+from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
+from diffaudit_jax.target import Target
+from diffaudit_jax.types import InputError, Key
+
+
+class Shown(NamedTuple):
+    """The first s targets and what became of them, float32 in [-1, 1].
+
+    Attributes:
+      targets: [s, *shape].
+      release: The clipped releases, [k, s, *shape].
+      diffusion: By DDIM with eta = 0, [k, s, *shape].
+      mean: By the posterior mean, [k, s, *shape].
+      samples: Drawn at random, [k, s, num, *shape].
+      spread: Standard deviation of each pixel over these, mean over channels, [k, s, h, w]; not in [-1, 1].
+    """
+
+    targets: np.ndarray
+    release: np.ndarray
+    diffusion: np.ndarray
+    mean: np.ndarray
+    samples: np.ndarray
+    spread: np.ndarray
+
+
+class Sweep(NamedTuple):
+    """What k values of mu show of n targets.
+
+    Attributes:
+      mus: mu of one release, increasing, float64 [k].
+      epsilons: epsilon of all T releases, float64 [k].
+      sigma: Noise of each release as the attacker believes it, float64 [k, n].
+      scores: Method -> metric -> float64 [k, n]. Methods are "diffusion" (DDIM, eta = 0), "posterior mean", "release"
+        (clipped) and, with public images, those of `levels.UNTRAINED`; metrics those of `scoring.Scorer`.
+      unrelated: Metric -> mean between each target and others, float64 [n].
+      retrieval: Method -> top-1 by mean squared error among the targets, one a mu.
+      relative: Method -> mean squared error over that between targets, one a mu.
+      agreement_error: Error that the random reconstructions tell of themselves, float64 [k, n].
+      agreement_ratio: That over the error of unrelated images, float64 [k, n].
+      agreement_rank: Its rank correlation with their true error, one a mu.
+      uninformed: "mse", "psnr", "ncc" -> what an attacker without a prior expects, float64 [k, n].
+      rero: kappa -> bound on reconstruction, float64 [k].
+      prior_curve: The prior's denoising error of public images at every target's noise, mean over targets, and its
+        standard error over public images, not less than it is; float64 [k] each. None without public images.
+      transition: Method -> metric -> where it is half way from unrelated images.
+      shown: The first targets, in pictures.
+    """
+
+    mus: np.ndarray
+    epsilons: np.ndarray
+    sigma: np.ndarray
+    scores: Mapping[str, Mapping[str, np.ndarray]]
+    unrelated: Mapping[str, np.ndarray]
+    retrieval: Mapping[str, tuple[Retrieval, ...]]
+    relative: Mapping[str, tuple[Estimate, ...]]
+    agreement_error: np.ndarray
+    agreement_ratio: np.ndarray
+    agreement_rank: tuple[Estimate, ...]
+    uninformed: Mapping[str, np.ndarray]
+    rero: Mapping[float, np.ndarray]
+    prior_curve: tuple[np.ndarray, np.ndarray] | None
+    transition: Mapping[str, Mapping[str, Transition]]
+    shown: Shown
+
+
+def sweep(
+    key: Key,
+    prior: Target,
+    targets: UInt8[np.ndarray, "n *shape"] | Images,
+    mus: ArrayLike,
+    *,
+    public: UInt8[np.ndarray, "m *shape"] | Float[np.ndarray, "m *shape"] | None = None,
+    num: int = 4,
+    steps: int = 50,
+    eta: float = 1.0,
+    knowledge: Knowledge = EVERYTHING,
+    num_releases: int = 1,
+    kappas: Sequence[float] = (1e-2, 1e-4, 1e-6),
+    delta: float = 1e-5,
+    leak: Leak | None = None,
+    cond: Int[np.ndarray, " n"] | None = None,
+    perceptual: Perceptual | None = None,
+    shown: int = 4,
+    block: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sweep:
+    """Attacks every target at every mu, and sets bounds, baselines and unrelated images beside.
+
+    Args:
+      key: Typed random key.
+      prior: The prior. Targets that trained it measure its memory, not the privacy of the release.
+      targets: Distinct images [n, h, w, c], uint8 or floats in [-1, 1]; 4 or more.
+      mus: mu of one release, 2 or more values in any order.
+      public: Images like the prior's data, none of which is a target or has trained it; None goes without what needs
+        them.
+      num: Random reconstructions of each release, 2 or more.
+      steps: DDIM steps.
+      eta: DDIM's eta of random reconstructions.
+      knowledge: What the attacker knows.
+      num_releases: T.
+      kappas: Chances of a guess from the prior alone.
+      delta: Of epsilon.
+      leak: The model that leaks; a linear unit, which the bounds are about, if not given.
+      cond: Classes [n] of a conditional prior, or None. Its curve is asked without.
+      perceptual: Pure function of one pair of images to a distance, scored as "lpips".
+      shown: How many targets are kept in pictures.
+      block: Reconstructions per dispatch.
+      progress: Called with (releases done, k n) after every block.
+
+    Returns:
+      The sweep. Costs k n (1 + (1 + num) min(steps, T')) network calls, T' the steps of a discrete process (no bound of
+      a continuous one), and, with m public images, 4 m for each of ceil(2 log2(r)) + 1 noise levels, r the greatest
+      over the least max(||x||, 1)/mu.
+
+    Raises:
+      InputError: if the prior offers samples only or has another shape, a setting cannot be, targets are too few, the
+        same, of one colour or public, or the noise cannot be estimated in the way asked for.
+    """
+    grid = np.unique(checked_mu(mus))
+    joint = grid * num_releases**0.5
+    bounds, epsilons = {kappa: rero(kappa, grid, num_releases) for kappa in kappas}, gdp_epsilon(joint, delta)
+    _check(prior, grid, num, steps, eta)
+    x = checked_targets(targets, prior.shape, cond)
+    seen = None if public is None else checked_public(public, x)
+    keys = jax.random.split(key, 3)
+    leak = leak or linear_unit(x.shape[1:])
+    found = released(keys[0], x, grid, leak, num_releases=num_releases, knowledge=knowledge, block=block)
+    sigma_eff = scoring.effective_norm(x) / joint[:, None]
+    curve = None if seen is None else prior_errors(keys[2], prior, seen, sigma_eff, block=block)
+    drawn = reconstructed(
+        keys[1], prior, found, num=num, steps=steps, eta=eta, cond=cond, block=block, progress=progress
+    )
+    images = {"diffusion": drawn.diffusion, "posterior mean": drawn.mean, "release": clipped(np.asarray(found.y))}
+    images |= {} if seen is None else untrained(found, seen)
+    scorer = Scorer(perceptual, block=block)
+    scores, unrelated = {name: scorer(each, x) for name, each in images.items()}, scorer.unrelated(x)
+    told = [agreement(row, x if seen is None else seen) for row in drawn.samples]
+    errors = np.stack([each.error for each in told])
+    true = [((row - x[:, None]).astype(np.float64) ** 2).reshape(len(x), -1).mean(axis=1) for row in drawn.samples]
+    few = slice(min(shown, len(x)))
+    return Sweep(
+        mus=grid,
+        epsilons=epsilons,
+        sigma=np.asarray(found.sigma, np.float64),
+        scores=scores,
+        unrelated=unrelated,
+        retrieval={name: scoring.retrieved(each, x) for name, each in images.items()},
+        relative={name: scoring.relative(each["mse"], x) for name, each in scores.items()},
+        agreement_error=errors,
+        agreement_ratio=np.stack([each.ratio for each in told]),
+        agreement_rank=scoring.ranked(errors, np.stack(true)),
+        uninformed=scoring.without_prior(x, joint),
+        rero=bounds,
+        prior_curve=curve,
+        transition={name: scoring.transitions(grid, each, unrelated) for name, each in scores.items()},
+        shown=Shown(
+            targets=x[few],
+            release=images["release"][:, few].astype(np.float32),
+            diffusion=drawn.diffusion[:, few],
+            mean=drawn.mean[:, few],
+            samples=drawn.samples[:, few],
+            spread=np.stack([each.std[few].mean(axis=-1) for each in told]).astype(np.float32),
+        ),
+    )
+
+
+def _check(prior: Target, mus: np.ndarray, num: int, steps: int, eta: float) -> None:
+    """Asks what would fail only after the network has run."""
+    prior_of(prior)
+    if mus.ndim != 1 or len(mus) < 2:
+        raise InputError(f"a sweep goes over 2 values of mu or more, got {mus.tolist()}: add some, such as 1 and 100.")
+    if num < 2 or not 0 < eta < float("inf") or steps < 1:
+        raise InputError(
+            f"agreement takes 2 or more random reconstructions, got {num=}, {eta=} and {steps=}: eta is above 0, and "
+            f"steps are 1 or more."
+        )
