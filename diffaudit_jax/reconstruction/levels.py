@@ -82,8 +82,8 @@ def released(
     found = stream(one, leak.params, key, Query(targets, None, np.arange(len(targets))), block=block)
     if not (np.isfinite(found.y).all() and np.isfinite(found.sigma).all() and (found.sigma > 0).all()):
         raise InputError(
-            f"a release of mu from {min(mus):g} to {max(mus):g} holds NaN or infinity, or its noise is nothing: such mu "
-            f"are beyond float32."
+            f"mu runs from {min(mus):g} to {max(mus):g}, where float32 has no such noise, or cannot tell it: keep to "
+            f"values such as 1 to 100."
         )
     return jax.tree.map(lambda leaf: np.swapaxes(leaf, 0, 1), found)
 
@@ -154,19 +154,25 @@ def untrained(releases: Release, public: Images) -> dict[str, Float[np.ndarray, 
     return {name: np.stack([BASELINES[known](y, s, fitted) for y, s in rows]) for name, known in UNTRAINED.items()}
 
 
+def noise_levels(sigma: Float[np.ndarray, "*any"]) -> Float[np.ndarray, " levels"]:
+    """Returns the noise levels at which a curve is measured, to be read at `sigma`.
+
+    There are ceil(2 log2(r)) + 1, r the greatest over the least: at most a factor sqrt(2) apart, where reading between
+    them errs by 1.5 % at most (Gaussian data).
+    """
+    low, high = float(np.min(sigma)), float(np.max(sigma))
+    return np.geomspace(low, high, max(2, int(np.ceil(2 * np.log2(high / low) - 1e-9)) + 1))
+
+
 def prior_errors(
     key: Key, prior: Target, public: Images, sigma: Float[np.ndarray, "k n"], *, block: int = 64
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Reads the prior's denoising curve of public images at each target's noise; mean over targets.
 
-    The levels are at most a factor sqrt(2) apart, where reading between them errs by 1.5 % at most (Gaussian data).
-
     Returns:
       The error and its standard error over public images, which is no less than it should be: read at several levels,
-      errors are taken for one and the same. Costs m x levels x `NUM_NOISES` network calls of m images, with
-      ceil(2 log2(r)) + 1 levels, r the greatest over the least noise.
+      errors are taken for one and the same. Costs m x levels x `NUM_NOISES` network calls of m images.
     """
-    low, high = float(sigma.min()), float(sigma.max())
-    levels = np.geomspace(low, high, max(2, int(np.ceil(2 * np.log2(high / low) - 1e-9)) + 1))
-    curve = denoising_curve(key, prior, public, levels, num_noises=NUM_NOISES, block=max(1, block // NUM_NOISES))
+    block = max(1, block // NUM_NOISES)
+    curve = denoising_curve(key, prior, public, noise_levels(sigma), num_noises=NUM_NOISES, block=block)
     return error_at(curve, sigma).mean(axis=1), error_at(curve._replace(mean=curve.se), sigma).mean(axis=1)
