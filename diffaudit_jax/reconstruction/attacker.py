@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy.stats import ttest_ind, ttest_rel
+from scipy.stats import t
 
-from diffaudit_jax.metrics.intervals import Estimate
+from diffaudit_jax.metrics.intervals import Estimate, tail
 from diffaudit_jax.reconstruction.denoise import Method, reconstruct
 from diffaudit_jax.reconstruction.leaks import linear_unit
 from diffaudit_jax.reconstruction.levels import released
@@ -48,7 +48,7 @@ class Attacker(NamedTuple):
     def reconstructed(self, prior: Target, releases: Release) -> np.ndarray:
         """Reconstructs releases [*lead, *shape], whatever their leading axes, in one pass."""
         lead = np.shape(releases.sigma)
-        flat = Release(*(leaf.reshape(-1, *leaf.shape[len(lead) :]) for leaf in releases))
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(lead) :]), releases)
         # Nothing is drawn: the key is without effect.
         key, steps, block = jax.random.key(0), self.steps, self.block
         found = reconstruct(key, prior, flat, method=self.method, steps=steps, block=block)
@@ -65,13 +65,15 @@ def joined(releases: list[Release]) -> Release:
 
 
 def gain(a: np.ndarray, b: np.ndarray, *, paired: bool, level: float = 0.95) -> Estimate:
-    """Returns mean a - mean b with Student's interval (Welch's where not paired), over targets."""
-    value = float(np.mean(a) - np.mean(b))
-    if paired and not np.ptp(a - b):
+    """Returns mean a - mean b with Student's interval over targets; Welch's, where they are not the same ones."""
+    sides = (a - b,) if paired else (a, b)
+    shares = np.array([side.var(ddof=1) / len(side) for side in sides])
+    value, variance = float(np.mean(a) - np.mean(b)), shares.sum()
+    if not variance:
         return Estimate(value, value, value)
-    test = ttest_rel(a, b) if paired else ttest_ind(a, b, equal_var=False)
-    found = test.confidence_interval(level)
-    return Estimate(value, float(found.low), float(found.high))
+    free = variance**2 / sum(share**2 / (len(side) - 1) for share, side in zip(shares, sides, strict=True))
+    half = float(t.isf(tail(level), free) * np.sqrt(variance))
+    return Estimate(value, value - half, value + half)
 
 
 def gains(a: Metrics, b: Metrics, *, paired: bool) -> dict[str, tuple[Estimate, ...]]:

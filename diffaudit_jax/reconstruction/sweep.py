@@ -32,6 +32,8 @@ from diffaudit_jax.reconstruction.targets import Images, checked_public, checked
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
 
+_LEAST_MU = 1e-6  # and its inverse the most
+
 
 class Shown(NamedTuple):
     """The first s targets and what became of them, float32 in [-1, 1].
@@ -147,9 +149,10 @@ def sweep(
         same, of one colour or public, or the noise cannot be estimated in the way asked for.
     """
     grid = np.unique(checked_mu(mus))
-    joint = grid * num_releases**0.5
-    bounds, epsilons = {kappa: rero(kappa, grid, num_releases) for kappa in kappas}, gdp_epsilon(joint, delta)
     _check(prior, grid, num, steps, eta)
+    bounds = {kappa: rero(kappa, grid, num_releases) for kappa in kappas}
+    joint = grid * num_releases**0.5
+    epsilons = gdp_epsilon(joint, delta)
     x = checked_targets(targets, prior.shape, cond)
     seen = None if public is None else checked_public(public, x)
     keys = jax.random.split(key, 3)
@@ -199,6 +202,10 @@ def _check(prior: Target, mus: np.ndarray, num: int, steps: int, eta: float) -> 
     prior_of(prior)
     if mus.ndim != 1 or len(mus) < 2:
         raise InputError(f"a sweep goes over 2 values of mu or more, got {mus.tolist()}: add some, such as 1 and 100.")
+    if beyond := [mu for mu in mus if not _LEAST_MU <= mu <= 1 / _LEAST_MU]:
+        raise InputError(
+            f"mu is {beyond[0]:g}: beyond {_LEAST_MU:g} and {1 / _LEAST_MU:g} float32 tells no such noise."
+        )
     if num < 2 or not 0 < eta < float("inf") or steps < 1:
         raise InputError(
             f"agreement takes 2 or more random reconstructions, got {num=}, {eta=} and {steps=}: eta is above 0, and "
