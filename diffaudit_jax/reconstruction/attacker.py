@@ -61,7 +61,7 @@ class Attacker(NamedTuple):
 
 def joined(releases: list[Release]) -> Release:
     """Stacks sets of releases, each of the same shape, on a new first axis."""
-    return Release(*(np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*releases, strict=True)))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *releases)
 
 
 def gain(a: np.ndarray, b: np.ndarray, *, paired: bool, level: float = 0.95) -> Estimate:

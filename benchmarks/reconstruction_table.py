@@ -1,0 +1,190 @@
+"""The tables of benchmarks/reconstruction.py: results/reconstruction-TIER.json -> results/reconstruction-TIER.md."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffaudit_jax.types import write_atomic
+
+TITLES = {"cpu": "Small networks", "gpu": "Published widths"}
+_SWEEP = "sweep-"
+_PARTS: dict[str, str] = {
+    "priors": "Priors further and further away",
+    "noise": "Noise that is not told",
+    "rounds": "Several rounds",
+    "seen": "Targets that trained the prior",
+    "sizes": "Images of half the side",
+}
+
+
+def write_tables(out: Path) -> None:
+    """Writes the tables of each tier; one that was not measured says so."""
+    out.mkdir(parents=True, exist_ok=True)
+    for tier in TITLES:
+        path = out / f"reconstruction-{tier}.json"
+        result = json.loads(path.read_text()) if path.exists() else None
+        write_atomic(out / f"reconstruction-{tier}.md", document(tier, result).encode())
+
+
+def document(tier: str, result: Mapping[str, Any] | None) -> str:
+    """Returns the Markdown of one tier.
+
+    Args:
+      tier: One of `TITLES`.
+      result: What was measured, None for nothing.
+    """
+    lines = [f"# {TITLES[tier]}: what a release shows to who has a prior", ""]
+    lines += [f"Written by `python -m benchmarks.reconstruction --tier {tier}`; do not edit.", ""]
+    if result is None or not result["parts"]:
+        return "\n".join([*lines, "Not measured."]) + "\n"
+    lines += [_said(result), ""]
+    mus = result["setting"]["tier"]["mus"]
+    for name, part in result["parts"].items():
+        if name.startswith(_SWEEP):
+            lines += _swept(tier, name.removeprefix(_SWEEP), part, mus)
+        else:
+            lines += [f"## {_PARTS[name]}", "", *_DRAWN[name](part, mus)]
+        lines += ["", f"Took {part['seconds']:.0f} s, with the priors that were not there yet.", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    setting, tier = result["setting"], result["setting"]["tier"]
+    machines = {
+        f"{row['hardware']['device']} ({row['hardware']['cpu']}, {row['hardware']['cores']} cores, "
+        f"jax {row['hardware']['jax']}, commit {row['hardware']['commit']})": None
+        for row in result["parts"].values()
+    }
+    return (
+        f"{' and '.join(setting['data'])}: {tier['targets']} targets and {tier['public']} public images each, the rest "
+        f"trains the prior, {tier['recipe']['num_steps']} steps of {tier['recipe']['batch_size']}. One release of a "
+        f"linear unit a target (batch of one, the worst case), {tier['steps']} DDIM steps, {tier['num']} random "
+        f"reconstructions. Images are in [-1, 1]; a number and its standard error, or its 95 % interval, are over "
+        f"targets. Bounds are for the attackers they name: nobody without a prior expects less than the uninformed "
+        f"error, and nobody who is right by chance once in 1/kappa is right more often than ReRo. The prior's curve is "
+        f"its own error on public images. Measured on {'; '.join(machines)}."
+    )
+
+
+def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
+    scores = part["scores"]
+    columns: dict[str, Callable[[int], str]] = {"epsilon": lambda k: f"{part['epsilons'][k]:.3g}"}
+    for method, row in scores.items():
+        columns[f"{method}, MSE"] = lambda k, row=row: _pair(row["mse"][k])
+    columns["uninformed, MSE"] = lambda k: _pair(part["uninformed"]["mse"][k])
+    if part["prior_curve"] is not None:
+        columns["prior's curve"] = lambda k: _pair(part["prior_curve"][k])
+    for metric in ("psnr", "ssim", "ncc"):
+        columns[f"diffusion, {metric.upper()}"] = lambda k, m=metric: _pair(scores["diffusion"][m][k])
+    columns["uninformed, NCC"] = lambda k: _pair(part["uninformed"]["ncc"][k])
+    columns["relative error"] = lambda k: _estimate(part["relative"]["diffusion"][k])
+    columns["top-1"] = lambda k: _estimate(part["top1"]["diffusion"][k])
+    for kappa, row in part["rero"].items():
+        columns[f"ReRo, kappa {kappa}"] = lambda k, row=row: f"{row[k]:.3g}"
+    columns["error told by samples"] = lambda k: _pair(part["agreement"]["error"][k])
+    columns["its rank correlation"] = lambda k: _estimate(part["rank"][k])
+    unrelated = ", ".join(f"{metric.upper()} {value:.3f}" for metric, value in part["unrelated"].items())
+    return [
+        f"## {name}",
+        "",
+        f"![target, release, DDIM, posterior mean, two samples, disagreement; by mu](reconstruction-{tier}-{name}.png)",
+        "",
+        *_by_mu(mus, columns),
+        "",
+        f"Unrelated images: {unrelated}. Half way from these, at mu =",
+        "",
+        *_transitions(part["transition"]),
+    ]
+
+
+def _transitions(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    metrics = list(next(iter(rows.values())))
+    cells = [[name, *(_place(row[metric]) for metric in metrics)] for name, row in rows.items()]
+    return _table(["", *(metric.upper() for metric in metrics)], cells)
+
+
+def _priors(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
+    head = ["MSE of", "distance, nats", *(f"mu {mu:g}" for mu in mus)]
+    rows = [
+        [name, _pair(part["distance"][name], 0), *(_pair(value) for value in row["mse"])]
+        for name, row in part["scores"].items()
+    ]
+    # Over priors, not targets.
+    ranks = ["rank correlation with distance", "", *(_estimate(each) for each in part["correlation"]["mse"])]
+    return _table(head, [*rows, ranks])
+
+
+def _noise(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
+    columns: dict[str, Callable[[int], str]] = {}
+    for name, row in part["scores"].items():
+        if name in part["lost"]:
+            columns[f"{name}: believed"] = lambda k, name=name: f"{part['sigma'][name][k]:.2f}"
+        columns[f"{name}, MSE"] = lambda k, row=row: _pair(row["mse"][k])
+        if name in part["lost"]:
+            columns[f"{name}: more"] = lambda k, name=name: _estimate(part["lost"][name][k], 4)
+    return _by_mu(mus, columns)
+
+
+def _rounds(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
+    columns: dict[str, Callable[[int], str]] = {}
+    for count in part["averaged"]:
+        columns[f"mean of {count}, MSE"] = lambda k, n=count: _pair(part["averaged"][n]["mse"][k])
+        columns[f"one of mu sqrt({count}), MSE"] = lambda k, n=count: _pair(part["single"][n]["mse"][k])
+        columns[f"difference, {count}"] = lambda k, n=count: _estimate(part["difference"][n][k], 4)
+    return _by_mu(mus, columns)
+
+
+def _seen(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
+    columns: dict[str, Callable[[int], str]] = {}
+    for name, row in part["priors"].items():
+        columns[f"{name}: seen, MSE"] = lambda k, row=row: _pair(row["seen"]["mse"][k])
+        columns[f"{name}: others, MSE"] = lambda k, row=row: _pair(row["unseen"]["mse"][k])
+        columns[f"{name}: difference"] = lambda k, row=row: (
+            _estimate(row["difference"][k], 4) + (" memory" if row["remembered"][k] else "")
+        )
+    return _by_mu(mus, columns)
+
+
+def _sizes(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
+    columns: dict[str, Callable[[int], str]] = {}
+    for side, row in part["sides"].items():
+        columns[f"{side}: noise"] = lambda k, row=row: f"{row['sigma'][k]:.3g}"
+        columns[f"{side}: MSE"] = lambda k, row=row: _pair(row["scores"]["mse"][k])
+        columns[f"{side}: relative error"] = lambda k, row=row: _estimate(row["relative"][k])
+    places = {side: row["transition"] for side, row in part["sides"].items()}
+    return [*_by_mu(mus, columns), "", "Half way from unrelated images, at mu =", "", *_transitions(places)]
+
+
+_DRAWN: dict[str, Callable[[Mapping[str, Any], Sequence[float]], list[str]]] = {
+    "priors": _priors,
+    "noise": _noise,
+    "rounds": _rounds,
+    "seen": _seen,
+    "sizes": _sizes,
+}
+
+
+def _by_mu(mus: Sequence[float], columns: Mapping[str, Callable[[int], str]]) -> list[str]:
+    return _table(["mu", *columns], [[f"{mu:g}", *(cell(k) for cell in columns.values())] for k, mu in enumerate(mus)])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _pair(value: Sequence[float], places: int | None = None) -> str:
+    mean, se = value
+    return f"{mean:.3g} ± {se:.1g}" if places is None else f"{mean:.{places}f} ± {se:.{places}f}"
+
+
+def _estimate(value: Sequence[float], places: int = 2) -> str:
+    return f"{value[0]:.{places}f} [{value[1]:.{places}f}, {value[2]:.{places}f}]"
+
+
+def _place(found: Mapping[str, Any]) -> str:
+    if found["mu"] is None:
+        return f"none: {found['reason']}"
+    value, low, high = found["mu"]
+    ends = f"{low:.3g}" if low else "below", "above" if high is None else f"{high:.3g}"
+    return f"{value:.3g} [{', '.join(ends)}]"
