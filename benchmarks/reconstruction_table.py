@@ -61,34 +61,42 @@ def _said(result: Mapping[str, Any]) -> str:
         f"trains the prior, {tier['recipe']['num_steps']} steps of {tier['recipe']['batch_size']}. One release of a "
         f"linear unit a target (batch of one, the worst case), {tier['steps']} DDIM steps, {tier['num']} random "
         f"reconstructions. Images are in [-1, 1]; a number and its standard error, or its 95 % interval, are over "
-        f"targets. Bounds are for the attackers they name: nobody without a prior expects less than the uninformed "
-        f"error, and nobody who is right by chance once in 1/kappa is right more often than ReRo. The prior's curve is "
+        f"targets. Bounds are for the attackers they name: without a prior, nothing unbiased errs less than the "
+        f"uninformed error (clipping to [-1, 1] is biased); who is right by chance once in 1/kappa is right no more "
+        f"often than ReRo. The prior's curve is "
         f"its own error on public images. Measured on {'; '.join(machines)}."
     )
 
 
 def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
     scores = part["scores"]
-    columns: dict[str, Callable[[int], str]] = {"epsilon": lambda k: f"{part['epsilons'][k]:.3g}"}
+    errors: dict[str, Callable[[int], str]] = {"epsilon": lambda k: f"{part['epsilons'][k]:.3g}"}
     for method, row in scores.items():
-        columns[f"{method}, MSE"] = lambda k, row=row: _pair(row["mse"][k])
-    columns["uninformed, MSE"] = lambda k: _pair(part["uninformed"]["mse"][k])
+        errors[method] = lambda k, row=row: _pair(row["mse"][k])
+    errors["uninformed"] = lambda k: _pair(part["uninformed"]["mse"][k])
     if part["prior_curve"] is not None:
-        columns["prior's curve"] = lambda k: _pair(part["prior_curve"][k])
+        errors["prior's curve"] = lambda k: _pair(part["prior_curve"][k])
+    errors["told by samples"] = lambda k: _pair(part["agreement"]["error"][k])
+    columns: dict[str, Callable[[int], str]] = {}
     for metric in ("psnr", "ssim", "ncc"):
-        columns[f"diffusion, {metric.upper()}"] = lambda k, m=metric: _pair(scores["diffusion"][m][k])
+        columns[metric.upper()] = lambda k, m=metric: _pair(scores["diffusion"][m][k])
     columns["uninformed, NCC"] = lambda k: _pair(part["uninformed"]["ncc"][k])
     columns["relative error"] = lambda k: _estimate(part["relative"]["diffusion"][k])
     columns["top-1"] = lambda k: _estimate(part["top1"]["diffusion"][k])
     for kappa, row in part["rero"].items():
         columns[f"ReRo, kappa {kappa}"] = lambda k, row=row: f"{row[k]:.3g}"
-    columns["error told by samples"] = lambda k: _pair(part["agreement"]["error"][k])
-    columns["its rank correlation"] = lambda k: _estimate(part["rank"][k])
+    columns["rank correlation of told and true error"] = lambda k: _estimate(part["rank"][k])
     unrelated = ", ".join(f"{metric.upper()} {value:.3f}" for metric, value in part["unrelated"].items())
     return [
         f"## {name}",
         "",
         f"![target, release, DDIM, posterior mean, two samples, disagreement; by mu](reconstruction-{tier}-{name}.png)",
+        "",
+        "Mean squared error:",
+        "",
+        *_by_mu(mus, errors),
+        "",
+        "By DDIM, other metrics and bounds:",
         "",
         *_by_mu(mus, columns),
         "",

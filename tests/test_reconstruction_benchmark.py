@@ -35,7 +35,7 @@ TINY = replace(
 def sources(tmp_path_factory):
     """Two small sets on disk: one with classes, grey, and one in colour."""
     folder = tmp_path_factory.mktemp("sets")
-    np.savez(folder / "grey.npz", x=images(60, shape=(8, 8, 1)), y=np.arange(60) % 10)
+    np.savez(folder / "grey.npz", x=images(60, shape=(8, 8, 1)), labels=np.arange(60) % 10)
     np.savez(folder / "colour.npz", x=images(40, 1, (12, 12, 3)))
     return str(folder / "grey.npz"), str(folder / "colour.npz")
 
@@ -123,7 +123,7 @@ def test_every_part_is_measured_once_and_said(tmp_path, sources, monkeypatch, ca
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
-    assert len(tables) == 2 * 2 + 4 + 2
+    assert len(tables) == 2 * 3 + 4 + 2
     for name, (side, colours) in {"grey": (10, "L"), "colour": (14, "RGB")}.items():
         with Image.open(tmp_path / "out" / f"reconstruction-cpu-{name}.png") as picture:
             assert picture.mode == colours

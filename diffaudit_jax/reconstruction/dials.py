@@ -80,7 +80,7 @@ def prior_dial(
     """Attacks the same releases with several priors, and measures how far each is from the targets' data.
 
     Without a prior is Wiener's filter of public images: the prior of independent Gaussian pixels, which has a distance
-    as the others do (of error known in closed form, not clipped).
+    as the others do (its error is known in closed form, not clipped, each image filtered by what the others are like).
 
     Args:
       key: Typed random key.
@@ -178,10 +178,13 @@ def _curve(key: Key, prior: Target | None, public: Images, levels: np.ndarray, b
     if prior is not None:
         block = max(1, block // NUM_NOISES)
         return denoising_curve(key, prior, public, levels, num_noises=NUM_NOISES, block=block).errors
-    x = public.astype(np.float64)
-    away, var = ((x - x.mean(0)) ** 2).reshape(len(x), -1), x.var(0, ddof=1).ravel()
-    kept = [var / (var + level**2) for level in levels]
-    return np.stack([((1 - w) ** 2 * away + w**2 * s**2).mean(axis=1) for w, s in zip(kept, levels, strict=True)], 1)
+    # Of each image by all others: fitted to itself too, the filter would seem nearer than it is.
+    x, others = public.reshape(len(public), -1).astype(np.float64), len(public) - 1
+    mean = (x.sum(0) - x) / others
+    var = np.maximum(((x**2).sum(0) - x**2) / others - mean**2, 0.0)
+    kept = (var / (var + level**2) for level in levels)
+    errors = [(1 - w) ** 2 * (x - mean) ** 2 + w**2 * level**2 for w, level in zip(kept, levels, strict=True)]
+    return np.stack([error.mean(axis=1) for error in errors], axis=1)
 
 
 def _grid(mus: ArrayLike) -> np.ndarray:

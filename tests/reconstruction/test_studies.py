@@ -9,7 +9,7 @@ from scipy.stats import chi2, spearmanr, ttest_ind, ttest_rel
 
 from diffaudit_jax.reconstruction import linear_unit
 from diffaudit_jax.reconstruction.attacker import Attacker, gain
-from diffaudit_jax.reconstruction.dials import image_sizes, prior_dial
+from diffaudit_jax.reconstruction.dials import _curve, image_sizes, prior_dial
 from diffaudit_jax.reconstruction.levels import released
 from diffaudit_jax.reconstruction.studies import rounds, seen_by_prior, unknown_noise
 from diffaudit_jax.types import InputError
@@ -139,6 +139,17 @@ def test_distance_is_the_divergence_between_gaussians_and_goes_with_error():
             want = spearmanr(found.distance, found.scores[name][:, k].mean(axis=-1))[0]
             np.testing.assert_allclose(each.value, want, rtol=1e-12)
             assert sign * want > 0.5
+
+
+def test_without_a_prior_each_image_is_filtered_by_what_the_others_are_like():
+    x, levels = PUBLIC[:6].astype(np.float64), np.array([0.05, 0.4, 2.0])
+    curve = _curve(KEY, None, PUBLIC[:6], levels, 64)
+    for i in range(6):
+        rest = np.delete(x, i, axis=0)
+        for j, sigma in enumerate(levels):
+            kept = rest.var(0) / (rest.var(0) + sigma**2)
+            error = (1 - kept) ** 2 * (x[i] - rest.mean(0)) ** 2 + kept**2 * sigma**2
+            np.testing.assert_allclose(curve[i, j], error.mean(), rtol=1e-9)
 
 
 def test_sizes_have_transitions_of_their_own():
