@@ -3,6 +3,7 @@
 from diffaudit_jax.reconstruction.agreement import Agreement as Agreement
 from diffaudit_jax.reconstruction.agreement import agreement as agreement
 from diffaudit_jax.reconstruction.agreement import rank_correlation as rank_correlation
+from diffaudit_jax.reconstruction.attacker import Attacker as Attacker
 from diffaudit_jax.reconstruction.baselines import BASELINES as BASELINES
 from diffaudit_jax.reconstruction.baselines import Public as Public
 from diffaudit_jax.reconstruction.baselines import fit_baselines as fit_baselines
@@ -12,6 +13,10 @@ from diffaudit_jax.reconstruction.curve import denoising_curve as denoising_curv
 from diffaudit_jax.reconstruction.curve import error_at as error_at
 from diffaudit_jax.reconstruction.denoise import denoised as denoised
 from diffaudit_jax.reconstruction.denoise import reconstruct as reconstruct
+from diffaudit_jax.reconstruction.dials import PriorDial as PriorDial
+from diffaudit_jax.reconstruction.dials import Size as Size
+from diffaudit_jax.reconstruction.dials import image_sizes as image_sizes
+from diffaudit_jax.reconstruction.dials import prior_dial as prior_dial
 from diffaudit_jax.reconstruction.imprint import brightness_quantiles as brightness_quantiles
 from diffaudit_jax.reconstruction.imprint import imprint as imprint
 from diffaudit_jax.reconstruction.leaks import Leak as Leak
@@ -25,3 +30,12 @@ from diffaudit_jax.reconstruction.release import release as release
 from diffaudit_jax.reconstruction.released import Release as Release
 from diffaudit_jax.reconstruction.similarity import Similarity as Similarity
 from diffaudit_jax.reconstruction.similarity import similarity as similarity
+from diffaudit_jax.reconstruction.studies import Rounds as Rounds
+from diffaudit_jax.reconstruction.studies import SeenByPrior as SeenByPrior
+from diffaudit_jax.reconstruction.studies import UnknownNoise as UnknownNoise
+from diffaudit_jax.reconstruction.studies import rounds as rounds
+from diffaudit_jax.reconstruction.studies import seen_by_prior as seen_by_prior
+from diffaudit_jax.reconstruction.studies import unknown_noise as unknown_noise
+from diffaudit_jax.reconstruction.sweep import Shown as Shown
+from diffaudit_jax.reconstruction.sweep import Sweep as Sweep
+from diffaudit_jax.reconstruction.sweep import sweep as sweep
