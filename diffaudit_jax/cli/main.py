@@ -19,12 +19,15 @@ from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.private import told
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
+from diffaudit_jax.cli.reconstruct import Reconstruct, run_reconstruct
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.report import Report
 from diffaudit_jax.report.page import estimate, shares
+from diffaudit_jax.report.reconstruction import ReconstructionReport
+from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
 from diffaudit_jax.types import InputError, known
 
 Command = (
@@ -32,10 +35,11 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Attacks, tyro.conf.subcommand("attacks")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
-NAMES = ("quickstart", "train", "sample", "audit", "attacks", "report")
+NAMES = ("quickstart", "train", "sample", "audit", "reconstruct", "attacks", "report")
 SEEDS = 2**32
 
 
@@ -47,12 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:  # the process is this command's own
         keep_freed_memory()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every save, and every error that it raises
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)  # notes are for the user, whatever filters there are
         warnings.showwarning = lambda message, *_, **__: _say(f"note: {message}")
         try:
-            _run(_parse(sys.argv[1:] if arguments is None else list(arguments)))
+            _run(_parse(words))
         except InputError as error:
             _fail(str(error))
         except OSError as error:
@@ -62,14 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             _fail(
                 "the device is out of memory: train with a smaller --batch (--microbatch with --dp) or --channels, "
-                "audit with a smaller --block."
+                "audit or reconstruct with a smaller --block."
             )
         except KeyboardInterrupt:
-            _say("stopped; the same command goes on from here.")
+            _say(f"stopped; the same command {'begins anew' if words[:1] == ['reconstruct'] else 'goes on from here'}.")
             raise SystemExit(130) from None
 
 
-def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Attacks | DrawReport:
+def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruct | Attacks | DrawReport:
     if words[:1] == ["--version"]:
         print(f"diffaudit {__version__}")
         raise SystemExit(0)
@@ -87,7 +92,7 @@ def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Attacks | 
     return command
 
 
-def _run(command: Quickstart | Train | Sample | Audit | Attacks | DrawReport) -> None:
+def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Attacks | DrawReport) -> None:
     if isinstance(command, Quickstart):
         _conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
@@ -99,6 +104,8 @@ def _run(command: Quickstart | Train | Sample | Audit | Attacks | DrawReport) ->
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         _conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Reconstruct):
+        _tell(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Attacks):
         _list()
     else:
@@ -116,11 +123,23 @@ def _list() -> None:
 
 def _conclude(report: Report, page: Path) -> None:
     """Prints the verdict, the small table and the report's path."""
-    verdict = report.document["verdict"]
     table = Table("attack", "AUC", "TPR at 1 % FPR", box=None, pad_edge=False, header_style="bold")
     for attack in report.document["attacks"]:
         # As text: a report may come from anyone, and rich would read markup in its names.
         table.add_row(Text(attack["name"]), estimate(attack["auc"]), _tpr_at_one_percent(attack))
+    _print(report.document["verdict"], table, page)
+
+
+def _tell(report: ReconstructionReport, page: Path) -> None:
+    """Prints the verdict, a small table by mu and the report's path."""
+    table = Table("mu", "epsilon", "error / unrelated", "target picked", "SSIM", box=None, header_style="bold")
+    for row in report.document["rows"]:
+        found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
+        table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
+    _print(report.document["verdict"], table, page)
+
+
+def _print(verdict: dict[str, Any], table: Table, page: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
     print(f"report: {page}")

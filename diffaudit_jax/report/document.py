@@ -46,6 +46,32 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
+    document = parsed(path, SCHEMA, SCHEMA_VERSION, "a membership report")
+    version = document["schema_version"]
+    if fault := next(faults(document, VERSION_1 if version == 1 else DOCUMENT), None):
+        raise InputError(f"{str(path)!r} {fault}: write the report again.")
+    if version > 1:
+        return document
+    try:
+        return _upgraded(document)
+    except InputError as error:
+        raise InputError(
+            f"{str(path)!r} has numbers that do not fit together ({error}): write the report again."
+        ) from None
+
+
+def parsed(path: Path, expected: str, newest: int, called: str) -> dict[str, Any]:
+    """Reads a JSON document and checks its schema's name and version, and no more of it.
+
+    Args:
+      path: The file.
+      expected: Name of the schema that it must be of.
+      newest: The newest version that can be read.
+      called: What such a document is called, for messages.
+
+    Raises:
+      InputError: if the file is missing, is a page, is not JSON, is of another schema, or newer than this library.
+    """
     if path.suffix == ".html":
         raise InputError(f"{str(path)!r} is a page, drawn from the report.json beside it: give the directory.")
     try:
@@ -57,24 +83,14 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is not JSON ({error}): write the report again.") from None
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"{str(path)!r} has schema {schema!r}, not {SCHEMA!r}: it is not a membership report.")
+    if schema != expected:
+        raise InputError(f"{str(path)!r} has schema {schema!r}, not {expected!r}: it is not {called}.")
     version = document.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= newest:
         raise InputError(
-            f"{str(path)!r} has schema version {version!r} and this library reads 1 to {SCHEMA_VERSION}: "
-            "update diffaudit_jax."
+            f"{str(path)!r} has schema version {version!r} and this library reads 1 to {newest}: update diffaudit_jax."
         )
-    if fault := next(faults(document, VERSION_1 if version == 1 else DOCUMENT), None):
-        raise InputError(f"{str(path)!r} {fault}: write the report again.")
-    if version > 1:
-        return document
-    try:
-        return _upgraded(document)
-    except InputError as error:
-        raise InputError(
-            f"{str(path)!r} has numbers that do not fit together ({error}): write the report again."
-        ) from None
+    return document
 
 
 def _upgraded(document: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from diffaudit_jax.report.evidence import Trajectory
 NUM_EXPOSED = 10
 
 
-def _png(image: NDArray[np.uint8]) -> str:
+def png(image: NDArray[np.uint8]) -> str:
     """Encodes one image [height, width, 1 | 3 | 4] as PNG in base64."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
@@ -53,6 +53,6 @@ def most_exposed(
             and {name: np.asarray(losses, float)[row].tolist() for name, losses in trajectory.losses.items()},
         }
         if images is not None and rank <= show_images:
-            record["image_png_base64"] = _png(images[row])
+            record["image_png_base64"] = png(images[row])
         listed.append(record)
     return listed

@@ -40,7 +40,8 @@ def _at(rows: NDArray, named: Mapping[Any, ArrayLike]) -> dict[Any, NDArray]:
     return {name: np.asarray(values)[rows] for name, values in named.items()}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Returns the versions of what a report's numbers were computed by."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"diffaudit_jax": __version__, **versions, "python": platform.python_version()}
 
@@ -138,7 +139,7 @@ def membership_report(
         "provenance": {
             **(provenance or {}),
             "report_seed": seed,
-            "versions": _versions(),
+            "versions": versions(),
             "platform": platform.platform(),
         },
         "limits": limits(sections, concluded, blind, trajectory is not None, records is not None, strata=bool(grouped)),

@@ -47,6 +47,27 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def own_text(name: str) -> Markup:
+    """Returns a file of this package as text that the page does not escape."""
+    return Markup(resources.files("diffaudit_jax.report").joinpath(name).read_text(encoding="utf-8"))
+
+
+def template_environment() -> jinja2.Environment:
+    """Returns an environment of this package's templates that escapes every value and refuses a missing one."""
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(own_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def inline(drawing: Drawing) -> Drawing:
+    """Returns a drawing whose SVG, which holds no user's text, the page does not escape."""
+    return drawing._replace(svg=Markup(drawing.svg))
+
+
 def _drawings(document: dict[str, Any]) -> dict[str, list[Drawing]]:
     """Draws everything the document has data for: the figures up front, and one histogram for each attack."""
     attacks, trajectory = document["attacks"], document["trajectory"]
@@ -67,14 +88,7 @@ def render(document: dict[str, Any]) -> str:
     Args:
       document: A membership report, as `read_document` or `membership_report` gives it.
     """
-    package = resources.files("diffaudit_jax.report")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: package.joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters |= {
         "estimate": estimate, "shares": shares, "percent": percent, "link": link, "flat": flat, "why": why,
         "access": lambda name: ACCESS.get(name, name), "broken_promises": broken_promises, "p_value": p_value,
@@ -82,11 +96,8 @@ def render(document: dict[str, Any]) -> str:
     }  # fmt: skip
     template = environment.get_template("page.html")
     # The only two texts that are not escaped are our own: the style sheet, and the SVG (which holds no user text).
-    css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
-    drawings = {
-        place: [drawing._replace(svg=Markup(drawing.svg)) for drawing in group]
-        for place, group in _drawings(document).items()
-    }
+    css = own_text("page.css")
+    drawings = {place: [inline(drawing) for drawing in group] for place, group in _drawings(document).items()}
     return template.render(document=document, css=css, drawings=drawings, promised=promise(document))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from diffaudit_jax.cli.audit import Audit
 from diffaudit_jax.cli.quickstart import Quickstart
+from diffaudit_jax.cli.reconstruct import Reconstruct
 from diffaudit_jax.cli.report import DrawReport
 from diffaudit_jax.cli.sample import Sample
 from diffaudit_jax.cli.train import Train
@@ -36,12 +37,19 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, quickstart, report, sample, train"
+    names = "attacks, audit, quickstart, reconstruct, report, sample, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
-COMMANDS = {"quickstart": Quickstart, "train": Train, "sample": Sample, "audit": Audit, "report": DrawReport}
-POSITIONAL = {"run": "PATH", "directory": "[{None}|PATH]"}
+COMMANDS = {
+    "quickstart": Quickstart,
+    "train": Train,
+    "sample": Sample,
+    "audit": Audit,
+    "reconstruct": Reconstruct,
+    "report": DrawReport,
+}
+POSITIONAL = {"run": "PATH", "prior": "PATH", "directory": "[{None}|PATH]"}
 
 
 def flags(command):

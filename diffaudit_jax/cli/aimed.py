@@ -1,0 +1,120 @@
+"""Which images are attacked, and which public ones are known beside."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffaudit_jax import data
+from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.reconstruction.targets import LEAST
+from diffaudit_jax.types import InputError
+
+NUM_PUBLIC = 256
+"""Public images that are used at most: the error of the prior by itself costs network calls for each."""
+NUM_SHOWN = 4
+"""Images in pictures; public ones are held out from what the attacker knows."""
+
+
+def targets_of(source: str, num: int, subject: Subject, seed: int) -> data.Pool:
+    """Draws targets at random from a source, each image once, none of one value all over.
+
+    Raises:
+      InputError: if the source holds no images, or images of another shape than the prior's, or too few.
+    """
+    pool = data.distinct(_pool(source, subject))
+    pool = pool.take(np.ptp(pool.x.reshape(len(pool), -1), axis=1) > 0)
+    if len(pool) < LEAST:
+        raise InputError(f"{source} holds {len(pool)} different images: targets are {LEAST} or more.")
+    return _some(pool, num, seed)
+
+
+def known_targets(targets: data.Pool, record: Mapping[str, Any] | None) -> int | None:
+    """Returns how many targets a run of our own was trained on, by content; None of a prior from elsewhere."""
+    return None if record is None else int(np.isin(targets.hashes(), _trained(record)).sum())
+
+
+def public_of(source: str | None, subject: Subject, path: Path, targets: data.Pool, seed: int) -> data.Pool | None:
+    """Returns public images, none of them a target or one that the prior was trained on, in random order.
+
+    Args:
+      source: Where to take them from; the run's own held-out images if None.
+      subject: The prior.
+      path: Where it is, for messages.
+      targets: What is attacked.
+      seed: Seed of the order.
+
+    Returns:
+      Up to `NUM_PUBLIC` + `NUM_SHOWN` of them; None if none are given and the run holds too few of its own.
+
+    Raises:
+      InputError: if they are no images, of another shape, or too few are left.
+    """
+    record = subject.record.get("split")
+    pool = _held_out(subject, path) if source is None else _pool(source, subject)
+    if pool is None:
+        return None
+    pool = data.distinct(pool)
+    pool = pool.take(~np.isin(pool.hashes(), [*targets.hashes(), *_trained(record or {})]))
+    if len(pool) >= NUM_SHOWN + 2:
+        return _some(pool, NUM_PUBLIC + NUM_SHOWN, seed + 1)
+    if source is None:
+        return None
+    raise InputError(
+        f"{len(pool)} images of {source} are neither targets nor what the prior was trained on: public images are "
+        f"{NUM_SHOWN + 2} or more."
+    )
+
+
+def classes_of(pool: data.Pool, num_classes: int | None) -> np.ndarray | None:
+    """Returns the classes that a conditional prior is told of; None of another.
+
+    Raises:
+      InputError: if the prior takes classes, and the images have none or others.
+    """
+    if num_classes is None:
+        return None
+    if pool.labels is None:
+        raise InputError(f"the prior is conditioned on labels and {pool.name} has none: give images with labels.")
+    if pool.labels.max() >= num_classes:
+        raise InputError(
+            f"label {pool.labels.max()} of {pool.name} is beyond the {num_classes} classes that the prior was trained "
+            f"on: give images of these classes."
+        )
+    return pool.labels
+
+
+def _held_out(subject: Subject, path: Path) -> data.Pool | None:
+    record = subject.record
+    if not {"data", "split"} <= set(record):
+        return None
+    try:
+        split = data.from_record(record["split"], _images(record["data"], record.get("groups")))
+    except InputError as error:
+        raise InputError(
+            f"the images that {path} held out are not as they were ({error.args[0].rstrip('.')}): give --public."
+        ) from error
+    return split.nonmembers if split.reference is None else data.concatenate(split.nonmembers, split.reference)
+
+
+def _trained(record: Mapping[str, Any]) -> list[str]:
+    return [stored for side in ("members", "always") for stored in record.get(side, {}).get("hashes", ())]
+
+
+def _pool(source: str, subject: Subject) -> data.Pool:
+    pool, shape = _images(source), tuple(subject.target.shape)
+    if pool.shape != shape:
+        raise InputError(f"{source} has images of {pool.shape} and the prior takes {shape}: resize them.")
+    return pool
+
+
+def _images(source: str, groups: str | None = None) -> data.Pool:
+    pool = data.load(source, groups=groups)
+    if not isinstance(pool, data.Pool):
+        raise InputError(f"{source} is a table: reconstructions are of images.")
+    return pool
+
+
+def _some(pool: data.Pool, num: int, seed: int) -> data.Pool:
+    return pool.take(np.random.default_rng(seed).permutation(len(pool))[:num])

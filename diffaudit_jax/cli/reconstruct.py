@@ -1,0 +1,260 @@
+"""diffaudit reconstruct: what a privatised gradient shows of images to whoever has a diffusion prior."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from diffaudit_jax import data, importers, models
+from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public_of, targets_of
+from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject
+from diffaudit_jax.metrics.bounds import checked_mu
+from diffaudit_jax.reconstruction import Knowledge, linear_unit
+from diffaudit_jax.reconstruction.baselines import clipped
+from diffaudit_jax.reconstruction.denoise import prior_of
+from diffaudit_jax.reconstruction.levels import reconstructed, released
+from diffaudit_jax.reconstruction.scoring import Perceptual
+from diffaudit_jax.reconstruction.sweep import Shown, sweep
+from diffaudit_jax.reconstruction.targets import LEAST
+from diffaudit_jax.report.reconstruction import ReconstructionReport, reconstruction_report, scores_npz
+from diffaudit_jax.report.reconstruction_schema import FILE
+from diffaudit_jax.types import InputError, Key, to_signed, write_atomic
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Attack privatised gradients of images with a diffusion prior, at several levels of privacy.
+
+    Writes report.html, reconstruction.json, and scores.npz with what was measured of every target. It is the worst
+    case: a batch of one, and a model made to leak. Targets are images that the prior has never seen.
+    """
+
+    prior: tyro.conf.Positional[Path]
+    """The attacker's diffusion model: a run directory of `diffaudit train`, a diffusers folder, or a .pt of improved-
+    or guided-diffusion."""
+    targets: str
+    """Images that are attacked: a path or name as in `diffaudit train`."""
+    out: Path
+    """Directory for the report; made if it does not exist."""
+    mu: tuple[str, ...] = ("1,2,5,10,20,50,100",)
+    """Privacy of one release: clipping norm over noise, with spaces or commas between."""
+    num_targets: int = 64
+    """Attack this many of the targets, drawn at random; all if there are fewer."""
+    public: str | None = None
+    """Images like the prior's data that the attacker has, for other denoisers and for the prior's own error. A run
+    takes its held-out images if not given; targets, and what trained the prior, are left out."""
+    num: int = 4
+    """Random reconstructions of each release, whose agreement is measured."""
+    steps: int = 50
+    """Steps of DDIM."""
+    releases: int = 1
+    """Releases of each target, which the attacker averages."""
+    delta: float = 1e-5
+    """Delta at which epsilon is told."""
+    clip: Literal["known", "typical", "measured"] = "known"
+    """Whether the attacker knows by what factor a gradient was clipped, or guesses it: from the norm that public images
+    usually have, or from what is measured of the gradient as well."""
+    noise: Literal["known", "wavelet"] = "known"
+    """Whether the attacker knows the noise, or estimates it from the release."""
+    lpips: Literal["none", "vgg", "alex"] = "none"
+    """Measure the perceptual distance LPIPS too, by this network; its weights come with the extra `lpips`."""
+    show_images: bool = False
+    """Show targets in the report. They are personal data; if not given, public images are attacked too and shown."""
+    block: int = 64
+    """Random reconstructions per dispatch, over all devices; more is faster and takes more memory."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
+    """What a file of weights alone cannot tell."""
+
+
+class Aim(NamedTuple):
+    """What is attacked and what is known beside, all checked.
+
+    Attributes:
+      subject: The prior.
+      targets: What is attacked.
+      cond: Their classes, or None.
+      known: How many of them trained the prior; None if nobody can tell.
+      public: Public images, or None.
+      shown: Other public images, attacked to be shown, or None.
+      knowledge: What the attacker knows of clipping and noise.
+    """
+
+    subject: Subject
+    targets: data.Pool
+    cond: np.ndarray | None
+    known: int | None
+    public: data.Pool | None
+    shown: data.Pool | None
+    knowledge: Knowledge
+
+
+def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
+    """Runs the command; returns the report it saved."""
+    mus = check(options)
+    aim = aimed(options)
+    perceptual, upsampled = perceptual_of(options.lpips, aim.subject.target.shape)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(options.seed), 6))
+    with stage("reconstructing") as show:
+        found = sweep(
+            keys[0],
+            aim.subject.target,
+            aim.targets.x,
+            mus,
+            public=None if aim.public is None else aim.public.x,
+            num=options.num,
+            steps=options.steps,
+            knowledge=aim.knowledge,
+            num_releases=options.releases,
+            delta=options.delta,
+            cond=aim.cond,
+            perceptual=perceptual,
+            shown=NUM_SHOWN,
+            block=options.block,
+            progress=show,
+        )
+    report = reconstruction_report(
+        found,
+        attacker={**vars(aim.knowledge), "leak": "linear_unit", "steps": options.steps, "samples": options.num},
+        delta=options.delta,
+        num_releases=options.releases,
+        known=aim.known,
+        num_public=0 if aim.public is None else len(aim.public),
+        public_shown=None if aim.shown is None else pictured(keys[1], aim, found.mus, options),
+        show_targets=options.show_images,
+        upsampled=upsampled,
+        provenance=provenance(aim, options),
+        seed=options.seed,
+    )
+    report.save(options.out)
+    write_atomic(options.out / "scores.npz", scores_npz(found, aim.targets.hashes().tolist()))
+    return report
+
+
+def check(options: Reconstruct) -> np.ndarray:
+    """Refuses what can be seen to be wrong before anything is loaded; returns the values of mu, increasing.
+
+    Raises:
+      InputError: if a number is out of range, or the directory holds something else.
+    """
+    counts = (
+        ("num-targets", options.num_targets, LEAST),
+        ("num", options.num, 2),
+        ("steps", options.steps, 1),
+        ("releases", options.releases, 1),
+        ("block", options.block, 1),
+    )
+    for flag, value, least in counts:
+        if value < least:
+            raise InputError(f"--{flag} must be at least {least}, got {value}.")
+    if not 0 < options.delta < 1:
+        raise InputError(f"--delta must lie between 0 and 1, got {options.delta:g}.")
+    if options.out.is_dir() and not (options.out / FILE).exists() and (inside := sorted(options.out.iterdir())):
+        raise InputError(f"{options.out} holds something else ({inside[0].name!r}): use another --out.")
+    if (options.out / FILE).exists():
+        ReconstructionReport.load(options.out)
+    return mus_of(options.mu)
+
+
+def mus_of(words: Sequence[str]) -> np.ndarray:
+    """Returns the values of mu that were written, increasing, each once.
+
+    Raises:
+      InputError: if one is no number or not positive, or there are fewer than 2.
+    """
+    parts = [part for word in words for part in word.split(",") if part.strip()]
+    try:
+        mus = np.unique(checked_mu([float(part) for part in parts]))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--mu takes numbers such as 1,5,20, got {' '.join(parts)!r}.") from None
+    if len(mus) < 2:
+        raise InputError(f"--mu takes 2 different values or more, such as 1,5,20, got {' '.join(parts) or 'none'}.")
+    return mus
+
+
+def aimed(options: Reconstruct) -> Aim:
+    """Loads prior and images, and refuses what does not go together before the network is asked."""
+    subject = load_subject(options.prior, options.weights)
+    prior_of(subject.target)
+    targets = targets_of(options.targets, options.num_targets, subject, options.seed)
+    public = public_of(options.public, subject, options.prior, targets, options.seed)
+    cond, num_classes = classes_of(targets, subject.target.num_classes), subject.target.num_classes
+    shown = None
+    if public is not None:
+        shown, public = public.take(np.arange(NUM_SHOWN)), public.take(np.arange(NUM_SHOWN, len(public)))
+        shown = None if options.show_images else shown
+        classes_of(public if shown is None else shown, num_classes)
+    known = known_targets(targets, subject.record.get("split"))
+    return Aim(subject, targets, cond, known, public, shown, knowledge_of(options, public))
+
+
+def knowledge_of(options: Reconstruct, public: data.Pool | None) -> Knowledge:
+    """Returns what the attacker knows; a norm that is typical is the mean over public images."""
+    if options.clip == "known":
+        return Knowledge(noise=options.noise)
+    if public is None:
+        raise InputError(f"--clip {options.clip} takes the norm of public images for typical: give --public.")
+    norms = np.linalg.norm(signed(public).reshape(len(public), -1), axis=1)
+    return Knowledge(options.clip, options.noise, float(norms.mean()))
+
+
+def perceptual_of(net: str, shape: tuple[int, ...]) -> tuple[Perceptual | None, tuple[int, int] | None]:
+    """Returns LPIPS of one pair, and the size to which images of this shape are enlarged for it; None for "none"."""
+    if net == "none":
+        return None, None
+    lpips = models.lpips("vgg" if net == "vgg" else "alex")
+    upsampled, params = lpips.upsampled_to(shape), importers.lpips_weights(net)
+    return (lambda x, y: lpips.distance(params, x, y)), upsampled
+
+
+def pictured(key: Key, aim: Aim, mus: np.ndarray, options: Reconstruct) -> Shown:
+    """Attacks the public images that are shown, in the way that targets are."""
+    assert aim.shown is not None
+    keys, target = jax.random.split(key), aim.subject.target
+    x = signed(aim.shown)
+    found = released(keys[0], x, mus, linear_unit(x.shape[1:]), num_releases=options.releases, knowledge=aim.knowledge)
+    drawn = reconstructed(
+        keys[1],
+        target,
+        found,
+        num=options.num,
+        steps=options.steps,
+        cond=classes_of(aim.shown, target.num_classes),
+        block=options.block,
+    )
+    spread = drawn.samples.std(axis=2, ddof=1).mean(axis=-1)
+    return Shown(x, clipped(np.asarray(found.y)), drawn.diffusion, drawn.mean, drawn.samples, spread)
+
+
+def signed(pool: data.Pool) -> np.ndarray:
+    """Returns images in [-1, 1], float32."""
+    return np.asarray(to_signed(jnp.asarray(pool.x)))
+
+
+def provenance(aim: Aim, options: Reconstruct) -> dict[str, Any]:
+    """Returns where a report's numbers come from, as JSON."""
+    subject, device = aim.subject, jax.local_devices()[0]
+    public = aim.public and {"source": options.public or "held out by the run", "hash": aim.public.fingerprint()}
+    return {
+        "prior": {
+            "source": subject.source,
+            "model": subject.target.config.get("network", {}).get("model", {}),
+            "process": subject.target.config.get("process", {}),
+            "training": subject.training,
+            **({} if subject.guarantee is None else {"guarantee": subject.guarantee}),
+        },
+        "targets": {"source": options.targets, "hash": aim.targets.fingerprint()},
+        "public": public,
+        "lpips": options.lpips,
+        "seeds": {"reconstruction": options.seed, "training": subject.record.get("seed")},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.local_device_count()},
+    }

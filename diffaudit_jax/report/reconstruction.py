@@ -1,0 +1,215 @@
+"""From a sweep of reconstructions to a report: statistics over targets in, one JSON document out."""
+
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtri
+
+from diffaudit_jax.metrics.intervals import Estimate, tail
+from diffaudit_jax.metrics.resampling import limits as resampled_limits
+from diffaudit_jax.metrics.resampling import weights
+from diffaudit_jax.metrics.transition import Transition
+from diffaudit_jax.reconstruction.sweep import Shown, Sweep
+from diffaudit_jax.report.document import to_json
+from diffaudit_jax.report.membership import LEVEL, versions
+from diffaudit_jax.report.reconstruction_limits import limits
+from diffaudit_jax.report.reconstruction_page import render_reconstruction
+from diffaudit_jax.report.reconstruction_pictures import pictures
+from diffaudit_jax.report.reconstruction_schema import FILE, SCHEMA, SCHEMA_VERSION, read_reconstruction
+from diffaudit_jax.report.reconstruction_verdict import verdict
+from diffaudit_jax.types import write_atomic
+
+NUM_RESAMPLES = 2000
+METRICS = ("mse", "ssim", "ncc", "psnr", "lpips")  # in the order of the page
+
+
+@dataclass(frozen=True, eq=False)
+class ReconstructionReport:
+    """A report of reconstructions.
+
+    Attributes:
+      document: The report as plain JSON data; schema ``diffaudit.reconstruction``, version 1.
+    """
+
+    document: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "ReconstructionReport":
+        """Reads a saved report from its folder or its JSON file.
+
+        Raises:
+          InputError: if there is no report that this version can read.
+        """
+        return cls(read_reconstruction(path))
+
+    def save(self, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Writes ``reconstruction.json`` and ``report.html``, each whole or not at all.
+
+        Args:
+          directory: Folder, made if it does not exist.
+
+        Returns:
+          The paths of the two files.
+
+        Raises:
+          InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
+        """
+        directory = Path(directory)
+        texts = to_json(self.document), render_reconstruction(self.document)  # refused before anything is written
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = directory / FILE, directory / "report.html"
+        for path, text in zip(paths, texts, strict=True):
+            write_atomic(path, text.encode())
+        return paths
+
+
+def reconstruction_report(
+    sweep: Sweep,
+    *,
+    attacker: Mapping[str, Any],
+    delta: float = 1e-5,
+    num_releases: int = 1,
+    known: int | None = None,
+    num_public: int = 0,
+    public_shown: Shown | None = None,
+    show_targets: bool = False,
+    upsampled: Sequence[int] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    seed: int = 0,
+) -> ReconstructionReport:
+    """Concludes from a sweep at which mu a release shows what it was made of.
+
+    Args:
+      sweep: Scores of every target at every mu, and the bounds beside them.
+      attacker: What the attacker knows and does: `clip`, `noise`, `typical_norm` (or None), `steps`, `samples`.
+      delta: Of the sweep's epsilons.
+      num_releases: Releases of each target.
+      known: How many targets the prior was trained on; None if nobody can tell.
+      num_public: Public images that the sweep had.
+      public_shown: Public images that were attacked in the same way, to be shown; None for no pictures of them.
+      show_targets: Show the sweep's own pictures instead, which are of targets.
+      upsampled: Height and width to which images were enlarged for LPIPS; None if they were not.
+      provenance: Where the numbers come from, as JSON.
+      title: Title of the page.
+      seed: Seed of the resamples behind the intervals.
+
+    Returns:
+      The report.
+    """
+    resamples = weights(np.random.default_rng(seed), sweep.sigma.shape[1], NUM_RESAMPLES)
+    shown = pictures(sweep.shown, "targets") if show_targets else public_shown and pictures(public_shown, "public")
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "title": title or "What a privatised gradient shows of an image",
+        "level": LEVEL,
+        "delta": float(delta),
+        "releases": num_releases,
+        "counts": {"targets": sweep.sigma.shape[1], "known": known, "public": num_public},
+        "attacker": dict(attacker),
+        "rows": [_row(sweep, k, resamples) for k in range(len(sweep.mus))],
+        "unrelated": {
+            metric: mean_of(sweep.unrelated[metric], resamples) for metric in METRICS if metric in sweep.unrelated
+        },
+        "among": next(iter(sweep.retrieval.values()))[0].among,
+        "transition": {
+            method: {metric: _transition(found) for metric, found in metrics.items()}
+            for method, metrics in sweep.transition.items()
+        },
+        "pictures": shown,
+        "upsampled": None if upsampled is None else list(upsampled),
+        "provenance": {**(provenance or {}), "report_seed": seed, "versions": versions()},
+    }
+    return ReconstructionReport(document | {"verdict": verdict(document), "limits": limits(document)})
+
+
+def scores_npz(sweep: Sweep, hashes: Sequence[str]) -> bytes:
+    """Returns what was measured of every target at every mu, as an npz.
+
+    Args:
+      sweep: What was measured.
+      hashes: Content hash of every target.
+
+    Returns:
+      Arrays ``method/metric`` and ``uninformed/metric`` [k, n], ``unrelated/metric`` [n], ``agreement/error`` and
+      ``agreement/ratio`` [k, n], ``sigma`` [k, n], ``mu`` and ``epsilon`` [k], ``hashes`` [n].
+    """
+    arrays: dict[str, Any] = {
+        "mu": sweep.mus,
+        "epsilon": sweep.epsilons,
+        "sigma": sweep.sigma,
+        "hashes": np.asarray(hashes),
+        "agreement/error": sweep.agreement_error,
+        "agreement/ratio": sweep.agreement_ratio,
+        **{f"{method}/{metric}": values for method, by in sweep.scores.items() for metric, values in by.items()},
+        **{f"uninformed/{metric}": values for metric, values in sweep.uninformed.items()},
+        **{f"unrelated/{metric}": values for metric, values in sweep.unrelated.items()},
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def mean_of(values: Float[np.ndarray, " n"], resamples: Float[np.ndarray, "m n"]) -> dict[str, float] | None:
+    """Returns the mean over targets with its interval, None if a value is not finite."""
+    values = np.asarray(values, np.float64)
+    if not np.isfinite(values).all():
+        return None
+    low, high = resampled_limits(resamples @ values / len(values), len(values), LEVEL)
+    value = float(values.mean())
+    return {"value": value, "low": min(low, value), "high": max(high, value)}
+
+
+def _row(sweep: Sweep, k: int, resamples: Float[np.ndarray, "m n"]) -> dict[str, Any]:
+    return {
+        "mu": float(sweep.mus[k]),
+        "epsilon": float(sweep.epsilons[k]),
+        "sigma": float(sweep.sigma[k].mean()),
+        "scores": {
+            method: {metric: mean_of(values[k], resamples) for metric, values in metrics.items()}
+            for method, metrics in sweep.scores.items()
+        },
+        "relative": {method: _open(found[k]) for method, found in sweep.relative.items()},
+        "retrieval": {method: found[k].top1._asdict() for method, found in sweep.retrieval.items()},
+        "uninformed": {metric: float(values[k].mean()) for metric, values in sweep.uninformed.items()},
+        "prior_curve": None if sweep.prior_curve is None else _normal(*(part[k] for part in sweep.prior_curve)),
+        "rero": {f"{kappa:g}": float(bound[k]) for kappa, bound in sweep.rero.items()},
+        "agreement": {
+            "error": mean_of(sweep.agreement_error[k], resamples),
+            "ratio": mean_of(sweep.agreement_ratio[k], resamples),
+            "rank": sweep.agreement_rank[k]._asdict(),
+            # Half the error that draws tell of themselves is that of the posterior mean.
+            "told": [float(f"{error / 2:.4g}") for error in sweep.agreement_error[k]],
+            "true": [float(f"{error:.4g}") for error in sweep.scores["posterior mean"]["mse"][k]],
+        },
+    }
+
+
+def _normal(value: float, se: float) -> dict[str, float]:
+    half = -float(ndtri(tail(LEVEL))) * float(se)
+    return {"value": float(value), "low": max(0.0, float(value) - half), "high": float(value) + half}
+
+
+def _open(found: Estimate) -> dict[str, float | None] | None:
+    """Returns an estimate as JSON, null where an end is infinite; None if the value is."""
+    ends = {name: float(end) if math.isfinite(end) else None for name, end in found._asdict().items()}
+    return None if ends["value"] is None else ends
+
+
+def _transition(found: Transition) -> dict[str, Any]:
+    return {
+        "mu": None if found.mu is None else _open(found.mu),
+        "half": float(found.half),
+        "progress": [float(share) for share in found.progress],
+        "reason": found.reason,
+    }

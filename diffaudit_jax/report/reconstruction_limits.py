@@ -1,0 +1,57 @@
+"""What the numbers on a page of reconstructions do not prove."""
+
+from typing import Any
+
+
+def limits(document: dict[str, Any]) -> list[str]:
+    """Returns what these numbers do not prove, most general first.
+
+    Args:
+      document: A report's document without its verdict and limits.
+    """
+    counts, attacker, curve = document["counts"], document["attacker"], document["rows"][0]["prior_curve"]
+    sentences = [
+        "They are the worst case by design: a batch of one, and a model made to leak (a linear unit, whose gradient is "
+        "the image itself). Larger batches and several steps of honest training show less; how much less is not "
+        "measured here.",
+        "No limit of what any attacker can do is claimed. Each bound is for the attacker that it names; another prior, "
+        "or more knowledge, may come nearer.",
+        "The bound without a prior is the expected error of the noisy image, unclipped, and no guard against a prior.",
+        *_of_curve(curve),
+        "The bounds gamma hold for every attacker, but of each the chance kappa of a guess that is near enough without "
+        "the release has to be known; what counts as near enough is not fixed here.",
+        f"Targets have to be images that the prior was not trained on, else its memory counts. {_of_targets(counts)}",
+        "Intervals are over targets drawn like these. They do not cover another training of the prior or other data.",
+    ]
+    if attacker["clip"] != "known" or attacker["noise"] != "known":
+        sentences.append("The attacker had to guess what it was not told, and one who knows may do better.")
+    if "lpips" in document["unrelated"]:
+        sentences.append(_of_lpips(document["upsampled"]))
+    return sentences
+
+
+def _of_curve(curve: dict[str, Any] | None) -> list[str]:
+    if curve is None:
+        return [
+            "Without public images there is no error of the prior by itself to compare with, and no other denoiser."
+        ]
+    return [
+        "The prior's own error is measured on public images. No attacker who knows just the images' distribution has a "
+        "smaller mean squared error than a perfect prior; of this one it is an estimate from above, which assumes that "
+        "targets are images of the same kind. A better prior gets below it."
+    ]
+
+
+def _of_targets(counts: dict[str, Any]) -> str:
+    if counts["known"] is None:
+        return "The prior comes from elsewhere, so nobody could check that here."
+    if counts["known"]:
+        return f"Here {counts['known']} of {counts['targets']} are."
+    return "Byte for byte, none of them is; near copies were not looked for."
+
+
+def _of_lpips(upsampled: list[int] | None) -> str:
+    sentence = "LPIPS was made for colour photographs; for other images its size has no reading."
+    if upsampled is None:
+        return sentence
+    return f"{sentence} These images were enlarged to {upsampled[0]} x {upsampled[1]} pixels for it."
