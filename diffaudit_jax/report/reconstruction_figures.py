@@ -25,6 +25,7 @@ from diffaudit_jax.report.drawing import (
     new_axes,
 )
 from diffaudit_jax.report.numbers import percent
+from diffaudit_jax.report.reconstruction_verdict import short
 
 MOST_TICKS = 8
 BANDED = ("diffusion", "posterior mean")
@@ -125,7 +126,7 @@ def bound_figure(rows: Rows) -> Drawing:
     """
     title = "Bound on the chance of a reconstruction against mu, by the chance of a guess from the prior alone"
     figure, axes = against_mu(rows, "gamma: chance at most")
-    keys = keys_of([f"kappa = {kappa}" for kappa in rows[0]["rero"]])
+    keys = keys_of([f"kappa = {short(float(kappa))}" for kappa in rows[0]["rero"]])
     for kappa, key in zip(rows[0]["rero"], keys, strict=True):
         line(axes, _mus(rows), [row["rero"][kappa] for row in rows], key)
     axes.set_ylim(0, 1.02)
@@ -197,4 +198,6 @@ def _mus(rows: Rows) -> list[float]:
 
 
 def _short(value: float) -> str:
+    if value >= 1000:
+        return f"{value / 1000:.3g}k"
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"

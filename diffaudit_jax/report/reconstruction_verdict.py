@@ -114,9 +114,9 @@ def _prior(row: dict[str, Any]) -> str:
     )
 
 
-def short(value: float) -> str:
-    """Writes a positive number with three digits: 5430.2 -> ``5,430``, 0.00001 -> ``1e-5``."""
-    return f"{float(f'{value:.3g}'):,g}".replace("e-0", "e-").replace("e+0", "e")
+def short(value: float, digits: int = 3) -> str:
+    """Writes a number with three digits: 5430.2 -> ``5,430``, 0.00001 -> ``1e-5``."""
+    return f"{float(f'{value:.{digits}g}'):,g}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def bounded(value: dict[str, Any] | None) -> str:

@@ -6,11 +6,12 @@ import json
 import re
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffaudit_jax import data
+from diffaudit_jax import data, models
 from diffaudit_jax.cli import aimed, reconstruct
 from diffaudit_jax.cli.main import main
 from diffaudit_jax.cli.subject import Weights, load_subject
@@ -205,6 +206,16 @@ def test_a_prior_from_elsewhere_has_no_public_images_and_no_record_of_members(tr
     options = reconstruct.Reconstruct(trained, "fresh", trained, clip="typical")
     with pytest.raises(InputError, match="--clip typical takes the norm of public images for typical: give --public"):
         reconstruct.knowledge_of(options, None)
+
+
+def test_lpips_is_of_one_pair_and_tells_to_what_size_it_enlarged(monkeypatch):
+    drawn = models.lpips("alex").init(jax.random.key(0))
+    monkeypatch.setattr(reconstruct.importers, "lpips_weights", lambda net: {"alex": drawn}[net])
+    perceptual, upsampled = reconstruct.perceptual_of("alex", (28, 14, 1))
+    x, y = jax.random.uniform(jax.random.key(1), (2, 28, 14, 1), minval=-1)
+    assert upsampled == (128, 64)
+    assert perceptual(x, x) == 0 < perceptual(x, y) == models.lpips("alex").distance(drawn, x, y)
+    assert reconstruct.perceptual_of("none", (28, 14, 1)) == (None, None)
 
 
 def test_targets_are_drawn_once_each_and_depend_on_the_seed(trained, tmp_path, sources):
