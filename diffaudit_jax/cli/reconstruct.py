@@ -6,25 +6,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from diffaudit_jax import data, importers, models
 from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public_of, targets_of
+from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.metrics.bounds import checked_mu
-from diffaudit_jax.reconstruction import Knowledge, linear_unit
-from diffaudit_jax.reconstruction.baselines import clipped
+from diffaudit_jax.reconstruction import Knowledge
 from diffaudit_jax.reconstruction.denoise import prior_of
-from diffaudit_jax.reconstruction.levels import reconstructed, released
 from diffaudit_jax.reconstruction.scoring import Perceptual
-from diffaudit_jax.reconstruction.sweep import Shown, sweep
+from diffaudit_jax.reconstruction.sweep import sweep
 from diffaudit_jax.reconstruction.targets import LEAST
 from diffaudit_jax.report.reconstruction import ReconstructionReport, reconstruction_report, scores_npz
 from diffaudit_jax.report.reconstruction_schema import FILE
-from diffaudit_jax.types import InputError, Key, to_signed, write_atomic
+from diffaudit_jax.types import InputError, write_atomic
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,10 @@ class Reconstruct:
     public: str | None = None
     """Images like the prior's data that the attacker has, for other denoisers and for the prior's own error. A run
     takes its held-out images if not given; targets, and what trained the prior, are left out."""
-    num: int = 4
-    """Random reconstructions of each release, whose agreement is measured."""
-    steps: int = 50
-    """Steps of DDIM."""
-    releases: int = 1
-    """Releases of each target, which the attacker averages."""
+    attacker: Annotated[Attacker, tyro.conf.arg(name="")] = field(default_factory=Attacker)
+    """What the attacker does and knows."""
     delta: float = 1e-5
     """Delta at which epsilon is told."""
-    clip: Literal["known", "typical", "measured"] = "known"
-    """Whether the attacker knows by what factor a gradient was clipped, or guesses it: from the norm that public images
-    usually have, or from what is measured of the gradient as well."""
-    noise: Literal["known", "wavelet"] = "known"
-    """Whether the attacker knows the noise, or estimates it from the release."""
     lpips: Literal["none", "vgg", "alex"] = "none"
     """Measure the perceptual distance LPIPS too, by this network; its weights come with the extra `lpips`."""
     show_images: bool = False
@@ -98,7 +87,7 @@ class Aim(NamedTuple):
 
 def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
     """Runs the command; returns the report it saved."""
-    mus = check(options)
+    mus, attacker = check(options), options.attacker
     aim = aimed(options)
     perceptual, upsampled = perceptual_of(options.lpips, aim.subject.target.shape)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(options.seed), 6))
@@ -109,10 +98,10 @@ def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
             aim.targets.x,
             mus,
             public=None if aim.public is None else aim.public.x,
-            num=options.num,
-            steps=options.steps,
+            num=attacker.num,
+            steps=attacker.steps,
             knowledge=aim.knowledge,
-            num_releases=options.releases,
+            num_releases=attacker.releases,
             delta=options.delta,
             cond=aim.cond,
             perceptual=perceptual,
@@ -122,12 +111,14 @@ def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
         )
     report = reconstruction_report(
         found,
-        attacker={**vars(aim.knowledge), "leak": "linear_unit", "steps": options.steps, "samples": options.num},
+        attacker={**vars(aim.knowledge), "leak": "linear_unit", "steps": attacker.steps, "samples": attacker.num},
         delta=options.delta,
-        num_releases=options.releases,
+        num_releases=attacker.releases,
         known=aim.known,
         num_public=0 if aim.public is None else len(aim.public),
-        public_shown=None if aim.shown is None else pictured(keys[1], aim, found.mus, options),
+        public_shown=None
+        if aim.shown is None
+        else pictured(keys[1], aim.subject.target, aim.shown, found.mus, attacker, aim.knowledge, block=options.block),
         show_targets=options.show_images,
         upsampled=upsampled,
         provenance=provenance(aim, options),
@@ -146,9 +137,9 @@ def check(options: Reconstruct) -> np.ndarray:
     """
     counts = (
         ("num-targets", options.num_targets, LEAST),
-        ("num", options.num, 2),
-        ("steps", options.steps, 1),
-        ("releases", options.releases, 1),
+        ("num", options.attacker.num, 2),
+        ("steps", options.attacker.steps, 1),
+        ("releases", options.attacker.releases, 1),
         ("block", options.block, 1),
     )
     for flag, value, least in counts:
@@ -194,17 +185,7 @@ def aimed(options: Reconstruct) -> Aim:
         shown = None if options.show_images else shown
         classes_of(public if shown is None else shown, num_classes)
     known = known_targets(targets, subject.record.get("split"))
-    return Aim(subject, targets, cond, known, public, shown, knowledge_of(options, public))
-
-
-def knowledge_of(options: Reconstruct, public: data.Pool | None) -> Knowledge:
-    """Returns what the attacker knows; a norm that is typical is the mean over public images."""
-    if options.clip == "known":
-        return Knowledge(noise=options.noise)
-    if public is None:
-        raise InputError(f"--clip {options.clip} takes the norm of public images for typical: give --public.")
-    norms = np.linalg.norm(signed(public).reshape(len(public), -1), axis=1)
-    return Knowledge(options.clip, options.noise, float(norms.mean()))
+    return Aim(subject, targets, cond, known, public, shown, knowledge_of(options.attacker, public))
 
 
 def perceptual_of(net: str, shape: tuple[int, ...]) -> tuple[Perceptual | None, tuple[int, int] | None]:
@@ -214,30 +195,6 @@ def perceptual_of(net: str, shape: tuple[int, ...]) -> tuple[Perceptual | None, 
     lpips = models.lpips("vgg" if net == "vgg" else "alex")
     upsampled, params = lpips.upsampled_to(shape), importers.lpips_weights(net)
     return (lambda x, y: lpips.distance(params, x, y)), upsampled
-
-
-def pictured(key: Key, aim: Aim, mus: np.ndarray, options: Reconstruct) -> Shown:
-    """Attacks the public images that are shown, in the way that targets are."""
-    assert aim.shown is not None
-    keys, target = jax.random.split(key), aim.subject.target
-    x = signed(aim.shown)
-    found = released(keys[0], x, mus, linear_unit(x.shape[1:]), num_releases=options.releases, knowledge=aim.knowledge)
-    drawn = reconstructed(
-        keys[1],
-        target,
-        found,
-        num=options.num,
-        steps=options.steps,
-        cond=classes_of(aim.shown, target.num_classes),
-        block=options.block,
-    )
-    spread = drawn.samples.std(axis=2, ddof=1).mean(axis=-1)
-    return Shown(x, clipped(np.asarray(found.y)), drawn.diffusion, drawn.mean, drawn.samples, spread)
-
-
-def signed(pool: data.Pool) -> np.ndarray:
-    """Returns images in [-1, 1], float32."""
-    return np.asarray(to_signed(jnp.asarray(pool.x)))
 
 
 def provenance(aim: Aim, options: Reconstruct) -> dict[str, Any]:

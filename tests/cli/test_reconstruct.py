@@ -13,6 +13,7 @@ from PIL import Image
 
 from diffaudit_jax import data, models
 from diffaudit_jax.cli import aimed, reconstruct
+from diffaudit_jax.cli.attacker import Attacker, knowledge_of
 from diffaudit_jax.cli.main import main
 from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.report.reconstruction import ReconstructionReport
@@ -203,9 +204,8 @@ def test_a_prior_from_elsewhere_has_no_public_images_and_no_record_of_members(tr
     targets = aimed.targets_of(str(sources / "fresh.npz"), 6, subject, 0)
     assert aimed.public_of(None, subject, trained, targets, 0) is None
     assert aimed.known_targets(targets, None) is None
-    options = reconstruct.Reconstruct(trained, "fresh", trained, clip="typical")
     with pytest.raises(InputError, match="--clip typical takes the norm of public images for typical: give --public"):
-        reconstruct.knowledge_of(options, None)
+        knowledge_of(Attacker(clip="typical"), None)
 
 
 def test_lpips_is_of_one_pair_and_tells_to_what_size_it_enlarged(monkeypatch):
