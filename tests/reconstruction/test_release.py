@@ -204,7 +204,7 @@ def test_mu_is_one_over_the_noise_multiplier(mu):
 MISTAKES = {
     "mu": (lambda: at_mu(0.0), "mu must be above 0, got 0.0"),
     "not a number": (lambda: at_mu(float("nan")), "mu must be above 0, got nan"),
-    "clip": (lambda: at_mu(1.0, -1.0), "l2_clip_norm must be above 0"),
+    "clip": (lambda: at_mu(1.0, -1.0), "l2_clip_norm must be positive"),
     "rounds": (lambda: many(1, 1.0, num_releases=0), "num_releases must be at least 1, got 0"),
     "shape": (
         lambda: release(KEY, jnp.zeros((4, 4, 1)), LEAKS["linear"], at_mu(1.0)),
