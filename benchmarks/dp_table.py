@@ -55,7 +55,7 @@ def _said(result: Mapping[str, Any]) -> str:
     setting = result["setting"]
     return (
         f"{setting['data']}: {tier['members']} members, {recipe['num_steps']} steps of {recipe['batch_size']} on "
-        f"average, draws averaged for each image: {tier['num_noises']}, delta {tier['delta']:g}; inf is plain training. "
+        f"average, draws averaged for each: {tier['num_noises']}, delta {tier['delta']:g}; inf is plain training. "
         f"{tier['samples']} samples against {tier['nonmembers']} held-out images; members themselves are at "
         f"{result['floor']:.2f}. Attacks: AUC with its 95 % interval, and the true positive rate at 1 % false "
         f"positives; one training each. Measured on {'; '.join(machines)}."
