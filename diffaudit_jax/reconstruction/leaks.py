@@ -34,7 +34,8 @@ class Leak:
     Attributes:
       name: What it is called.
       shape: Shape of one image.
-      params: Parameters of the model; pass them as an argument to what is compiled, and `replace` them there.
+      params: Parameters of the model; large ones are better passed as an argument to what is compiled, and replaced
+        there.
       loss: ``loss(params, x) -> scalar``, of one image in [-1, 1].
       image: ``image(gradient, stddev) -> Release``: the way back from a gradient with noise of that standard deviation.
       pictures: ``pictures(gradient) -> [units, *shape]``: the coordinates that are images but for a factor each.
@@ -53,9 +54,12 @@ class Leak:
 
     def gradient(self, x: Example) -> Params:
         """Returns the gradient of the loss on one image by all parameters; one call of the model, and back."""
+        # Inside `stream` a gradient by what all devices share would be summed over them, and so over their images. What
+        # was chosen by looking at x is shared no more; the compiler removes the choice.
+        varying = lambda leaf: jnp.where(jnp.isnan(x.ravel()[0]), leaf, leaf)  # noqa: E731
         # In TF32, a gradient would be the image rounded to three digits.
         with jax.default_matmul_precision("highest"):
-            return jax.grad(self.loss)(self.params, x)
+            return jax.grad(self.loss)(jax.tree.map(varying, self.params), x)
 
 
 def linear_unit(shape: tuple[int, ...], *, padding: int = 0) -> Leak:

@@ -18,6 +18,7 @@ References:
   Doroshenko et al. 2022 (PLD), https://arxiv.org/abs/2207.04380; cut batches: https://arxiv.org/abs/2508.15089
 """
 
+import itertools
 import math
 from dataclasses import replace
 from functools import cache
@@ -99,12 +100,11 @@ def noise_multiplier(target_epsilon: float, delta: float, **settings: Any) -> fl
                 f"{1.1 * (excess(power) + target_epsilon):.2g} or more."
             )
     power = root_scalar(excess, bracket=(power, power + step), xtol=5e-5).root
-    # Rounded up: a digit more would tell one version of the accountant from the next, and a run from itself.
-    noise, digit = 2.0**power, 10.0 ** (math.floor(power * math.log10(2)) - 3)
-    noise = math.ceil(noise / digit) * digit
-    while epsilon(replace(ledger, noise_multiplier=noise)) > target_epsilon:  # a root may lie on either side
-        noise += digit
-    return float(f"{noise:.4g}")
+    # Four digits: one more would tell one version of the accountant from the next, and a run from itself.
+    digit = 10.0 ** (math.floor(power * math.log10(2)) - 3)
+    least = math.floor(2.0**power * (1 - 1e-4) / digit)  # the root may lie on either side
+    noises = (float(f"{count * digit:.4g}") for count in itertools.count(least))
+    return next(noise for noise in noises if epsilon(replace(ledger, noise_multiplier=noise)) <= target_epsilon)
 
 
 def _spent(ledger: Ledger) -> tuple[float, float]:

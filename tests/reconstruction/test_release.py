@@ -134,12 +134,14 @@ def test_one_by_one_or_together_in_either_number_format(name):
     np.testing.assert_allclose(together.sigma, [r.sigma for r in alone], rtol=64 * D * EPS32)
 
 
-@pytest.mark.parametrize("num_releases", [1, 3])
-def test_a_stream_releases_what_one_call_does_on_any_devices(num_releases):
+@pytest.mark.parametrize(("num_releases", "shared"), [(1, True), (3, True), (1, False)])
+def test_a_stream_releases_what_one_call_does_on_any_devices(num_releases, shared):
+    """Whether the leak's parameters are told to the stream, or closed over."""
     leak, queries, key = LEAKS["linear"], pool(5), jax.random.key(1)
     options = {"privacy": at_mu(5.0), "num_releases": num_releases}
-    one = lambda params, key, query: release(key, query.x, replace(leak, params=params), **options)  # noqa: E731
-    streamed = stream(one, leak.params, key, queries, block=8)
+    held = lambda params: replace(leak, params=params) if shared else leak  # noqa: E731
+    one = lambda params, key, query: release(key, query.x, held(params), **options)  # noqa: E731
+    streamed = stream(one, leak.params if shared else (), key, queries, block=8)
     for i, row in enumerate(queries.row):
         alone = release(jax.random.fold_in(key, row), jnp.asarray(queries.x[i]), leak, **options)
         # In numbers as large as the noise, 0.2 ||x|| times 5 at most: scaled, added, divided.

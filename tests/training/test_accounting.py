@@ -266,7 +266,9 @@ def test_the_noise_solved_for_is_the_least_that_reaches_the_target(target, chang
     del fields["noise_multiplier"]
     sigma = noise_multiplier(target, **fields)
     at = lambda sigma: epsilon(Ledger(noise_multiplier=sigma, **fields))  # noqa: E731
-    assert at(sigma) <= target < at(sigma * (1 - 1e-4))
+    digit = 10.0 ** (math.floor(math.log10(sigma)) - 3)
+    assert sigma == float(f"{sigma:.4g}")
+    assert at(sigma) <= target < at(sigma - digit)
 
 
 @pytest.mark.parametrize(("target", "says"), [(1e-3, "ask for (.*) or more"), (1e9, "ask for at most (.*)[.]")])
