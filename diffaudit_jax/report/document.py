@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from diffaudit_jax.report.schema import DOCUMENT, VERSION_1, faults
 from diffaudit_jax.report.significance import adjusted_tests
-from diffaudit_jax.types import InputError
+from diffaudit_jax.types import InputError, write_atomic
 
 SCHEMA = "diffaudit.membership"
 SCHEMA_VERSION = 2
@@ -29,6 +29,31 @@ def to_json(document: dict[str, Any]) -> str:
         raise InputError(
             f"the report must be JSON without NaN or infinity, but {error}: pass plain numbers, text, lists and dicts."
         ) from None
+
+
+def write_report(
+    directory: str | os.PathLike[str], name: str, document: dict[str, Any], page: str
+) -> tuple[Path, Path]:
+    """Writes a report's JSON and its page, each whole or not at all.
+
+    Args:
+      directory: Folder, made if it does not exist.
+      name: Name of the JSON file.
+      document: What it holds.
+      page: The HTML, named report.html.
+
+    Returns:
+      The paths of the two files.
+
+    Raises:
+      InputError: if the document is not strict JSON, before anything is written.
+    """
+    directory, text = Path(directory), to_json(document)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = directory / name, directory / "report.html"
+    for path, content in zip(paths, (text, page), strict=True):
+        write_atomic(path, content.encode())
+    return paths
 
 
 def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:

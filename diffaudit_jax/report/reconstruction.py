@@ -18,14 +18,13 @@ from diffaudit_jax.metrics.resampling import limits as resampled_limits
 from diffaudit_jax.metrics.resampling import weights
 from diffaudit_jax.metrics.transition import Transition
 from diffaudit_jax.reconstruction.sweep import Shown, Sweep
-from diffaudit_jax.report.document import to_json
+from diffaudit_jax.report.document import write_report
 from diffaudit_jax.report.membership import LEVEL, versions
 from diffaudit_jax.report.reconstruction_limits import limits
 from diffaudit_jax.report.reconstruction_page import render_reconstruction
 from diffaudit_jax.report.reconstruction_pictures import pictures
 from diffaudit_jax.report.reconstruction_schema import FILE, SCHEMA, SCHEMA_VERSION, read_reconstruction
 from diffaudit_jax.report.reconstruction_verdict import verdict
-from diffaudit_jax.types import write_atomic
 
 NUM_RESAMPLES = 2000
 METRICS = ("mse", "ssim", "ncc", "psnr", "lpips")  # in the order of the page
@@ -62,13 +61,7 @@ class ReconstructionReport:
         Raises:
           InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
         """
-        directory = Path(directory)
-        texts = to_json(self.document), render_reconstruction(self.document)  # refused before anything is written
-        directory.mkdir(parents=True, exist_ok=True)
-        paths = directory / FILE, directory / "report.html"
-        for path, text in zip(paths, texts, strict=True):
-            write_atomic(path, text.encode())
-        return paths
+        return write_report(directory, FILE, self.document, render_reconstruction(self.document))
 
 
 def reconstruction_report(

@@ -7,10 +7,9 @@ from typing import Any
 
 from markupsafe import escape
 
-from diffaudit_jax.report.document import read_document, to_json
+from diffaudit_jax.report.document import read_document, write_report
 from diffaudit_jax.report.numbers import estimate, percent, shares
 from diffaudit_jax.report.page import render
-from diffaudit_jax.types import write_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +43,7 @@ class Report:
         Raises:
           InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
         """
-        directory = Path(directory)
-        texts = to_json(self.document), render(self.document)  # refused before anything is written
-        directory.mkdir(parents=True, exist_ok=True)
-        paths = directory / "report.json", directory / "report.html"
-        for path, text in zip(paths, texts, strict=True):
-            write_atomic(path, text.encode())
-        return paths
+        return write_report(directory, "report.json", self.document, render(self.document))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Returns the headline table as text: a head, then one row for each attack."""
