@@ -10,20 +10,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.markdown import ABSENT, TITLES, measured_on, table, write_pages
 from diffaudit_jax.types import write_atomic
-
-TITLES = {"cpu": "Small networks", "gpu": "Published widths"}
 
 
 def write_tables(out: Path) -> None:
     """Writes table and figure of each tier; one that was not measured says so."""
-    out.mkdir(parents=True, exist_ok=True)
-    for tier in TITLES:
-        path = out / f"dp-{tier}.json"
-        result = json.loads(path.read_text()) if path.exists() else None
-        write_atomic(out / f"dp-{tier}.md", document(tier, result).encode())
-        if result and result["models"]:
-            write_atomic(out / f"dp-{tier}.png", figure(result))
+    write_pages(out, "dp", document)
+    for path in out.glob("dp-?pu.json"):
+        if (result := json.loads(path.read_text()))["models"]:
+            write_atomic(path.with_suffix(".png"), figure(result))
 
 
 def document(tier: str, result: Mapping[str, Any] | None) -> str:
@@ -41,24 +37,18 @@ def document(tier: str, result: Mapping[str, Any] | None) -> str:
     names = list(rows[0][1]["attacks"])
     head = ["epsilon", "noise multiplier", "Fréchet distance", *names, "empirical lower bound"]
     lines += [_said(result), "", f"![AUC and Fréchet distance against epsilon](dp-{tier}.png)", ""]
-    lines += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(_cells, rows))]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *table(head, map(_cells, rows))]) + "\n"
 
 
 def _said(result: Mapping[str, Any]) -> str:
     tier, recipe = result["setting"]["tier"], result["setting"]["tier"]["recipe"]
-    machines = {
-        f"{row['hardware']['device']} ({row['hardware']['cpu']}, {row['hardware']['cores']} cores, "
-        f"jax {row['hardware']['jax']}, commit {row['hardware']['commit']})": None
-        for row in result["models"].values()
-    }
     setting = result["setting"]
     return (
         f"{setting['data']}: {tier['members']} members, {recipe['num_steps']} steps of {recipe['batch_size']} on "
         f"average, draws averaged for each: {tier['num_noises']}, delta {tier['delta']:g}; inf is plain training. "
         f"{tier['samples']} samples against {tier['nonmembers']} held-out images; members themselves are at "
         f"{result['floor']:.2f}. Attacks: AUC with its 95 % interval, and the true positive rate at 1 % false "
-        f"positives; one training each. Measured on {'; '.join(machines)}."
+        f"positives; one training each. {measured_on(result['models'].values())}"
     )
 
 
@@ -75,7 +65,7 @@ def _cells(row: tuple[str, Any]) -> list[str]:
         "none" if noise is None else f"{noise:.2f}",
         f"{model['frechet']:.1f}",
         *attacks,
-        "not measured",
+        ABSENT,
     ]
 
 

@@ -3,28 +3,25 @@
 What the numbers mean is said by hand, in results/membership-TIER-notes.md, which goes in front.
 """
 
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import ABSENT, TITLES, measured_on, table, write_pages
 from diffaudit_jax.cli.catalogue import ENTRIES
-from diffaudit_jax.types import write_atomic
 
-TITLES = {"cpu": "Small networks", "gpu": "Published widths"}
-ABSENT = "not measured"
 Rows = Mapping[str, Any]
 
 
 def write_tables(out: Path) -> None:
     """Writes the tables of each tier; one that was not measured says so."""
-    out.mkdir(parents=True, exist_ok=True)
-    for tier in TITLES:
-        path, notes = out / f"membership-{tier}.json", out / f"membership-{tier}-notes.md"
-        result = json.loads(path.read_text()) if path.exists() else None
-        said = notes.read_text().strip() if notes.exists() else ""
-        write_atomic(out / f"membership-{tier}.md", document(tier, result, said).encode())
+
+    def noted(tier: str, result: Rows | None) -> str:
+        notes = out / f"membership-{tier}-notes.md"
+        return document(tier, result, notes.read_text().strip() if notes.exists() else "")
+
+    write_pages(out, "membership", noted)
 
 
 def document(tier: str, result: Rows | None, notes: str = "") -> str:
@@ -46,18 +43,13 @@ def document(tier: str, result: Rows | None, notes: str = "") -> str:
 
 def _said(result: Rows) -> list[str]:
     tier, cases = result["setting"]["tier"], result["cases"]
-    machines = {
-        f"{row['hardware']['device']} ({row['hardware']['cpu']}, {row['hardware']['cores']} cores, "
-        f"jax {row['hardware']['jax']}, commit {row['hardware']['commit']})": None
-        for row in cases.values()
-    }
     return [
         f"Every attack is asked about all members and {tier['nonmembers']} non-members. Cells: AUC with its 95 % "
         f"interval, then the true positive rate at 1 % false positives. Trajectories have {tier['times']} times, the "
         f"bank {tier['bank']} images, surrogates {tier['surrogate_steps']} training steps. One seed: the intervals are "
         f"those of the queries, for the one model that was trained, and say nothing of other trainings.",
         "",
-        f"Measured on {'; '.join(machines)}.",
+        measured_on(cases.values()),
     ]
 
 
@@ -128,7 +120,7 @@ def _by_case(rows: Sequence[Rows], called: Any, seconds: Mapping[str, float] | N
         took, shared = seconds.get(where[name]), len(passes[where[name]]) > 1
         return [str(calls[name]), ABSENT if took is None else f"{took:.3g}{' together' if shared else ''}"]
 
-    return _table(
+    return table(
         [*head, *(called(row["case"]) for row in rows)],
         [
             [name, ENTRIES[name].access, *cost(name), *(_cell(row["attacks"].get(name)) for row in rows)]
@@ -166,7 +158,7 @@ def _variants(studies: Rows) -> list[str]:
     ]
     lines += [
         "",
-        *_table(head, best),
+        *table(head, best),
         "",
         f"AUC of every variant, the mean over these {len(studies)} models, by the share of the times that is kept.",
     ]
@@ -184,7 +176,7 @@ def _variants(studies: Rows) -> list[str]:
         for name in every[0][access]["auc"]
         if ", sum, " not in name  # ranks as the mean does
     ]
-    return [*lines, "", *_table(["variant", *(f"{share:.0%}" for share in shares)], rows)]
+    return [*lines, "", *table(["variant", *(f"{share:.0%}" for share in shares)], rows)]
 
 
 def _taught(studies: Rows) -> list[str]:
@@ -201,11 +193,11 @@ def _taught(studies: Rows) -> list[str]:
         "",
         "Scorers are fitted to a shadow, trained alike on other images and asked about others still.",
         "",
-        *_table(["scorer", *names], learned),
+        *table(["scorer", *names], learned),
         "",
         "Calibrated: less the score that the shadow gives to the same queries, as a reference that saw none of them.",
         "",
-        *_table(["attack", *names], calibrated),
+        *table(["attack", *names], calibrated),
     ]
 
 
@@ -216,11 +208,11 @@ def _protections(studies: Rows) -> list[str]:
     return [
         f"## What protections cost the attacker ({_fit_of(row)})",
         "",
-        *_table(head, [[name, *(_cell(each[attack]) for attack in names)] for name, each in row["rows"].items()]),
+        *table(head, [[name, *(_cell(each[attack]) for attack in names)] for name, each in row["rows"].items()]),
         "",
         "A budget of calls, to the attack on the x0 estimates:",
         "",
-        *_table(["calls a query", "x0-api"], [[calls, _cell(each)] for calls, each in row["budgets"].items()]),
+        *table(["calls a query", "x0-api"], [[calls, _cell(each)] for calls, each in row["budgets"].items()]),
     ]
 
 
@@ -232,7 +224,7 @@ def _surrogates(studies: Rows) -> list[str]:
         "",
         f"Targets: {_fit_of(rows[0])}. The attack is the eps loss of the surrogate, truncated.",
         "",
-        *_table(
+        *table(
             ["target", *(f"surrogate {family}" for family in families)],
             [[row["case"]["family"], *(_cell(row["rows"][family]) for family in families)] for row in rows],
         ),
@@ -256,7 +248,3 @@ def _cell(judged: Rows | None) -> str:
         return ""
     tpr = judged["tpr"]
     return f"{_estimate(judged['auc'])}, {'?' if tpr is None else format(tpr[0], '.0%')}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]

@@ -1,15 +1,12 @@
 """The table of benchmarks/models.py: results/models-TIER.json -> results/models-TIER.md."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import ABSENT, TITLES, measured_on, table, write_pages
 from diffaudit_jax.models import FAMILIES
-from diffaudit_jax.types import write_atomic
 
-TITLES = {"cpu": "Small networks", "gpu": "Published widths"}
-ABSENT = "not measured"
 COLUMNS = (
     "model",
     "parameters",
@@ -28,13 +25,10 @@ COLUMNS = (
 
 def write_tables(out: Path) -> None:
     """Writes the table of each tier; a family that was not measured says so."""
-    for tier in TITLES:
-        path = out / f"models-{tier}.json"
-        result = json.loads(path.read_text()) if path.exists() else None
-        write_atomic(out / f"models-{tier}.md", table(tier, result).encode())
+    write_pages(out, "models", document)
 
 
-def table(tier: str, result: Mapping[str, Any] | None) -> str:
+def document(tier: str, result: Mapping[str, Any] | None) -> str:
     """Returns the Markdown of one tier.
 
     Args:
@@ -42,27 +36,20 @@ def table(tier: str, result: Mapping[str, Any] | None) -> str:
       result: What was measured, None for nothing.
     """
     rows = {} if result is None else result["families"]
+    floor = [] if result is None else [["training images (floor)", "", *_quality(result["floor"]), "", "", ""]]
     lines = [
         f"# {TITLES[tier]}: how good they are",
         "",
         f"Written by `python -m benchmarks.models --tier {tier}`; do not edit.",
         *([] if result is None else ["", *_said(result)]),
         "",
-        _line(COLUMNS),
-        _line(["---"] * len(COLUMNS)),
-        *([] if result is None else [_line(["training images (floor)", "", *_quality(result["floor"]), "", "", ""])]),
-        *(_line(_cells(tier, name, rows.get(name))) for name in FAMILIES),
+        *table(COLUMNS, [*floor, *(_cells(tier, name, rows.get(name)) for name in FAMILIES)]),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _said(result: Mapping[str, Any]) -> list[str]:
     setting, judge = result["setting"], result["classifier"]
-    machines = {
-        f"{row['hardware']['device']} ({row['hardware']['cpu']}, {row['hardware']['cores']} cores, "
-        f"jax {row['hardware']['jax']}, commit {row['hardware']['commit']})": None
-        for row in result["families"].values()
-    }
     return [
         f"{setting['data']}: {setting['members']} images trained on for {setting['training']['num_steps']} steps of "
         f"{setting['training']['batch_size']}; {setting['samples']} samples of each model against as many held-out "
@@ -74,7 +61,7 @@ def _said(result: Mapping[str, Any]) -> list[str]:
         "trained on and not one of as many held out, with its 95 % interval; 0.5 is nothing copied, 1 is copies only, "
         "and p is the chance of so great a share from a model that knows no image.",
         "",
-        f"Measured on {'; '.join(machines)}.",
+        measured_on(result["families"].values()),
     ]
 
 
@@ -98,7 +85,3 @@ def _quality(row: Mapping[str, Any]) -> list[str]:
         f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]",
         f"{row['p_value']:.3f}",
     ]
-
-
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"

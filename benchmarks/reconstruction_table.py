@@ -1,13 +1,11 @@
 """The tables of benchmarks/reconstruction.py: results/reconstruction-TIER.json -> results/reconstruction-TIER.md."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffaudit_jax.types import write_atomic
+from benchmarks.markdown import TITLES, measured_on, table, write_pages
 
-TITLES = {"cpu": "Small networks", "gpu": "Published widths"}
 _SWEEP = "sweep-"
 _PARTS: dict[str, str] = {
     "priors": "Priors further and further away",
@@ -20,11 +18,7 @@ _PARTS: dict[str, str] = {
 
 def write_tables(out: Path) -> None:
     """Writes the tables of each tier; one that was not measured says so."""
-    out.mkdir(parents=True, exist_ok=True)
-    for tier in TITLES:
-        path = out / f"reconstruction-{tier}.json"
-        result = json.loads(path.read_text()) if path.exists() else None
-        write_atomic(out / f"reconstruction-{tier}.md", document(tier, result).encode())
+    write_pages(out, "reconstruction", document)
 
 
 def document(tier: str, result: Mapping[str, Any] | None) -> str:
@@ -51,11 +45,6 @@ def document(tier: str, result: Mapping[str, Any] | None) -> str:
 
 def _said(result: Mapping[str, Any]) -> str:
     setting, tier = result["setting"], result["setting"]["tier"]
-    machines = {
-        f"{row['hardware']['device']} ({row['hardware']['cpu']}, {row['hardware']['cores']} cores, "
-        f"jax {row['hardware']['jax']}, commit {row['hardware']['commit']})": None
-        for row in result["parts"].values()
-    }
     return (
         f"{' and '.join(setting['data'])}: {tier['targets']} targets and {tier['public']} public images each, the rest "
         f"trains the prior, {tier['recipe']['num_steps']} steps of {tier['recipe']['batch_size']}. One release of a "
@@ -64,7 +53,7 @@ def _said(result: Mapping[str, Any]) -> str:
         f"targets. Bounds are for the attackers they name: without a prior, nothing unbiased errs less than the "
         f"uninformed error (clipping to [-1, 1] is biased); who is right by chance once in 1/kappa is right no more "
         f"often than ReRo. The prior's curve is "
-        f"its own error on public images. Measured on {'; '.join(machines)}."
+        f"its own error on public images. {measured_on(result['parts'].values())}"
     )
 
 
@@ -109,7 +98,7 @@ def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) 
 def _transitions(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     metrics = list(next(iter(rows.values())))
     cells = [[name, *(_place(row[metric]) for metric in metrics)] for name, row in rows.items()]
-    return _table(["", *(metric.upper() for metric in metrics)], cells)
+    return table(["", *(metric.upper() for metric in metrics)], cells)
 
 
 def _priors(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
@@ -120,7 +109,7 @@ def _priors(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
     ]
     # Over priors, not targets.
     ranks = ["rank correlation with distance", "", *(_estimate(each) for each in part["correlation"]["mse"])]
-    return _table(head, [*rows, ranks])
+    return table(head, [*rows, ranks])
 
 
 def _noise(part: Mapping[str, Any], mus: Sequence[float]) -> list[str]:
@@ -174,11 +163,7 @@ _DRAWN: dict[str, Callable[[Mapping[str, Any], Sequence[float]], list[str]]] = {
 
 
 def _by_mu(mus: Sequence[float], columns: Mapping[str, Callable[[int], str]]) -> list[str]:
-    return _table(["mu", *columns], [[f"{mu:g}", *(cell(k) for cell in columns.values())] for k, mu in enumerate(mus)])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return table(["mu", *columns], [[f"{mu:g}", *(cell(k) for cell in columns.values())] for k, mu in enumerate(mus)])
 
 
 def _pair(value: Sequence[float], places: int | None = None) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import models as benchmark
 from benchmarks.families import TIERS, rate, trained_per_s
-from benchmarks.model_table import ABSENT, COLUMNS, table, write_tables
+from benchmarks.markdown import ABSENT
+from benchmarks.model_table import COLUMNS, document, write_tables
 from benchmarks.stopped import opened
 from diffaudit_jax import process
 from diffaudit_jax.models import FAMILIES, build
@@ -82,7 +83,7 @@ def test_padding_is_black_and_keeps_the_image(dealt):
 
 
 def test_a_table_has_every_family_and_says_what_is_missing(dealt):
-    lines = table("cpu", result(dealt["cpu"], {"edm": ROW})).splitlines()
+    lines = document("cpu", result(dealt["cpu"], {"edm": ROW})).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert {row.count("|") for row in rows} == {len(COLUMNS) + 1}
     assert sum(row.split("|")[2].strip() == ABSENT for row in rows) == len(FAMILIES) - 1
@@ -90,7 +91,7 @@ def test_a_table_has_every_family_and_says_what_is_missing(dealt):
     assert "1,234,567" in edm
     assert "12.35" in edm or "12.34" in edm
     assert edm.endswith(f"| heun, 18 | 3.5 | {ABSENT} |")
-    assert table("gpu", None).count(ABSENT) == len(FAMILIES)
+    assert document("gpu", None).count(ABSENT) == len(FAMILIES)
 
 
 def test_tables_are_written_from_what_is_there(tmp_path, dealt):
