@@ -66,7 +66,9 @@ def relative_error(
         unrelated = ((w @ others) * w).sum(axis=1)
         return np.divide(w @ error / n * pairs, unrelated, out=np.full(len(w), np.inf), where=unrelated > 0)
 
-    return Estimate(float(ratio(np.ones((1, n)))[0]), *limits(ratio(drawn), n, level))
+    resampled = ratio(drawn)
+    # A resample of copies of one target has no pair, and says nothing of the distance between targets.
+    return Estimate(float(ratio(np.ones((1, n)))[0]), *limits(resampled[np.isfinite(resampled)], n, level))
 
 
 def retrieval(distances: ArrayLike, among: int | None = None, *, level: float = 0.95) -> Retrieval:

@@ -96,3 +96,10 @@ def test_unrelated_images_have_a_relative_error_of_one_and_the_interval_covers()
 def test_mistakes_are_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_few_targets_that_are_all_but_restored_have_an_upper_limit():
+    """Of four, every 64th resample is of one target alone, and has no pair to be relative to."""
+    between = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+    found = relative_error(np.full(4, 1e-3), between)
+    assert found.low < found.value < found.high < 1e-2
