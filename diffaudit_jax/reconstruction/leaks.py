@@ -24,6 +24,8 @@ from jaxtyping import Array, Float
 from diffaudit_jax.reconstruction.released import Release
 from diffaudit_jax.types import Example, InputError, Key, Params
 
+LINEAR = "linear_unit"
+"""Name of the leak that bounds are about."""
 Layer = tuple[Float[Array, "out in"], Float[Array, " out"]]
 
 
@@ -89,7 +91,7 @@ def linear_unit(shape: tuple[int, ...], *, padding: int = 0) -> Leak:
         return Release(gradient[:size].reshape(shape), stddev)
 
     return Leak(
-        name="linear_unit",
+        name=LINEAR,
         shape=shape,
         params=jnp.zeros(size + padding),
         loss=loss,

@@ -165,7 +165,13 @@ def noise_levels(sigma: Float[np.ndarray, "*any"]) -> Float[np.ndarray, " levels
 
 
 def prior_errors(
-    key: Key, prior: Target, public: Images, sigma: Float[np.ndarray, "k n"], *, block: int = 64
+    key: Key,
+    prior: Target,
+    public: Images,
+    sigma: Float[np.ndarray, "k n"],
+    *,
+    cond: Int[np.ndarray, " m"] | None = None,
+    block: int = 64,
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Reads the prior's denoising curve of public images at each target's noise; mean over targets.
 
@@ -174,5 +180,5 @@ def prior_errors(
       errors are taken for one and the same. Costs m x levels x `NUM_NOISES` network calls of m images.
     """
     block = max(1, block // NUM_NOISES)
-    curve = denoising_curve(key, prior, public, noise_levels(sigma), num_noises=NUM_NOISES, block=block)
+    curve = denoising_curve(key, prior, public, noise_levels(sigma), num_noises=NUM_NOISES, cond=cond, block=block)
     return error_at(curve, sigma).mean(axis=1), error_at(curve._replace(mean=curve.se), sigma).mean(axis=1)

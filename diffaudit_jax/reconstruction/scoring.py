@@ -102,8 +102,10 @@ def ranked(estimated: Float[np.ndarray, "k n"], true: Float[np.ndarray, "k n"]) 
 def transitions(
     mus: Float[np.ndarray, " k"], scores: Mapping[str, Float[np.ndarray, "k n"]], unrelated: Metrics
 ) -> dict[str, Transition]:
-    """Locates the transition of each metric; one without a best value of its own is set against its last mean."""
-    return {name: transition(mus, values.T, unrelated[name], best=_BEST.get(name)) for name, values in scores.items()}
+    """Locates the transition of each metric that has a best value: half way to the last one would go with the grid."""
+    return {
+        name: transition(mus, scores[name].T, unrelated[name], best=_BEST[name]) for name in scores if name in _BEST
+    }
 
 
 def without_prior(targets: Images, mus: Float[np.ndarray, " k"]) -> Metrics:

@@ -20,7 +20,7 @@ from diffaudit_jax.reconstruction.release import Knowledge, misbelieved
 from diffaudit_jax.reconstruction.scoring import Metrics
 from diffaudit_jax.reconstruction.targets import checked_public, checked_targets
 from diffaudit_jax.target import Target
-from diffaudit_jax.types import Key
+from diffaudit_jax.types import InputError, Key
 
 SIGMA_FACTORS = (0.8, 1.2)
 """Noise believed over the noise there is: the published check."""
@@ -143,7 +143,9 @@ def rounds(
       InputError: if images or settings cannot be.
     """
     attacker, grid, x = _asked(prior, targets, mus, attacker)
-    counts = [int(count) for count in checked_count("num_releases", num_releases)]
+    counts = [int(count) for count in np.atleast_1d(checked_count("num_releases", num_releases))]
+    if not counts:
+        raise InputError("num_releases holds no number: give some, such as 1 and 4.")
     keys = jax.random.split(key, 2 * len(counts))
     averaged = [attacker.released(keys[i], x, grid, num_releases=count) for i, count in enumerate(counts)]
     single = [attacker.released(keys[~i], x, grid * count**0.5) for i, count in enumerate(counts)]

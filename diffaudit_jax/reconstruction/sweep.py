@@ -24,7 +24,7 @@ from diffaudit_jax.reconstruction import scoring
 from diffaudit_jax.reconstruction.agreement import agreement
 from diffaudit_jax.reconstruction.baselines import clipped
 from diffaudit_jax.reconstruction.denoise import prior_of
-from diffaudit_jax.reconstruction.leaks import Leak, linear_unit
+from diffaudit_jax.reconstruction.leaks import LINEAR, Leak, linear_unit
 from diffaudit_jax.reconstruction.levels import prior_errors, reconstructed, released, untrained
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
 from diffaudit_jax.reconstruction.scoring import Perceptual, Scorer
@@ -70,10 +70,12 @@ class Sweep(NamedTuple):
       agreement_error: Error that the random reconstructions tell of themselves, float64 [k, n].
       agreement_ratio: That over the error of unrelated images, float64 [k, n].
       agreement_rank: Its rank correlation with their true error, one a mu.
-      uninformed: "mse", "psnr", "ncc" -> what an attacker without a prior expects, float64 [k, n].
+      uninformed: "mse", "psnr", "ncc" -> what an attacker without a prior expects of a linear unit, float64 [k, n];
+        empty of another leak.
       rero: kappa -> bound on reconstruction, float64 [k].
       prior_curve: The prior's denoising error of public images at every target's noise, mean over targets, and its
-        standard error over public images, not less than it is; float64 [k] each. None without public images.
+        standard error over public images, not less than it is; float64 [k] each. None without public images, and of
+        another leak than the linear unit.
       transition: Method -> metric -> where it is half way from unrelated images.
       shown: The first targets, in pictures.
     """
@@ -111,6 +113,7 @@ def sweep(
     delta: float = 1e-5,
     leak: Leak | None = None,
     cond: Int[np.ndarray, " n"] | None = None,
+    public_cond: Int[np.ndarray, " m"] | None = None,
     perceptual: Perceptual | None = None,
     shown: int = 4,
     block: int = 64,
@@ -133,7 +136,8 @@ def sweep(
       kappas: Chances of a guess from the prior alone.
       delta: Of epsilon.
       leak: The model that leaks; a linear unit, which the bounds are about, if not given.
-      cond: Classes [n] of a conditional prior, or None. Its curve is asked without.
+      cond: Classes [n] of a conditional prior, or None.
+      public_cond: Classes [m] of the public images, of which the prior's curve is told; or None.
       perceptual: Pure function of one pair of images to a distance, scored as "lpips".
       shown: How many targets are kept in pictures.
       block: Reconstructions per dispatch.
@@ -158,8 +162,11 @@ def sweep(
     keys = jax.random.split(key, 3)
     leak = leak or linear_unit(x.shape[1:])
     found = released(keys[0], x, grid, leak, num_releases=num_releases, knowledge=knowledge, block=block)
+    linear = leak.name == LINEAR
     sigma_eff = scoring.effective_norm(x) / joint[:, None]
-    curve = None if seen is None else prior_errors(keys[2], prior, seen, sigma_eff, block=block)
+    curve = None
+    if seen is not None and linear:
+        curve = prior_errors(keys[2], prior, seen, sigma_eff, cond=public_cond, block=block)
     drawn = reconstructed(
         keys[1], prior, found, num=num, steps=steps, eta=eta, cond=cond, block=block, progress=progress
     )
@@ -182,7 +189,7 @@ def sweep(
         agreement_error=errors,
         agreement_ratio=np.stack([each.ratio for each in told]),
         agreement_rank=scoring.ranked(errors, np.stack(true)),
-        uninformed=scoring.without_prior(x, joint),
+        uninformed=scoring.without_prior(x, joint) if linear else {},
         rero=bounds,
         prior_curve=curve,
         transition={name: scoring.transitions(grid, each, unrelated) for name, each in scores.items()},
