@@ -17,17 +17,21 @@ NUM_SHOWN = 4
 """Images in pictures; public ones are held out from what the attacker knows."""
 
 
-def targets_of(source: str, num: int, subject: Subject, seed: int) -> data.Pool:
+def targets_of(source: str, num: int, subject: Subject, seed: int) -> tuple[data.Pool, np.ndarray]:
     """Draws targets at random from a source, each image once, none of one value all over.
+
+    Returns:
+      The targets; and the hashes of all images of the source, each of which is somebody's.
 
     Raises:
       InputError: if the source holds no images, or images of another shape than the prior's, or too few.
     """
     pool = data.distinct(_pool(source, subject))
+    everyone = pool.hashes()
     pool = pool.take(np.ptp(pool.x.reshape(len(pool), -1), axis=1) > 0)
     if len(pool) < LEAST:
         raise InputError(f"{source} holds {len(pool)} different images: targets are {LEAST} or more.")
-    return _some(pool, num, seed)
+    return _some(pool, num, seed), everyone
 
 
 def known_targets(targets: data.Pool, record: Mapping[str, Any] | None) -> int | None:
@@ -65,6 +69,22 @@ def public_of(source: str | None, subject: Subject, path: Path, targets: data.Po
         f"{len(pool)} images of {source} are neither targets nor what the prior was trained on: public images are "
         f"{NUM_SHOWN + 2} or more."
     )
+
+
+def shown_of(public: data.Pool, everyone: np.ndarray) -> tuple[data.Pool | None, data.Pool]:
+    """Holds out what pictures may show: images that are nobody's in the source of the targets, drawn or not.
+
+    Args:
+      public: What `public_of` returns.
+      everyone: Hashes of that source.
+
+    Returns:
+      `NUM_SHOWN` images, None if there are not as many; and the others.
+    """
+    others = np.flatnonzero(~np.isin(public.hashes(), everyone))[:NUM_SHOWN]
+    if len(others) < NUM_SHOWN:
+        return None, public
+    return public.take(others), public.take(np.setdiff1d(np.arange(len(public)), others))
 
 
 def classes_of(pool: data.Pool, num_classes: int | None) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from diffaudit_jax import data, importers, models
-from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public_of, targets_of
+from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public_of, shown_of, targets_of
 from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
@@ -72,6 +72,7 @@ class Aim(NamedTuple):
       cond: Their classes, or None.
       known: How many of them trained the prior; None if nobody can tell.
       public: Public images, or None.
+      public_cond: Their classes, or None.
       shown: Other public images, attacked to be shown, or None.
       knowledge: What the attacker knows of clipping and noise.
     """
@@ -81,6 +82,7 @@ class Aim(NamedTuple):
     cond: np.ndarray | None
     known: int | None
     public: data.Pool | None
+    public_cond: np.ndarray | None
     shown: data.Pool | None
     knowledge: Knowledge
 
@@ -104,6 +106,7 @@ def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
             num_releases=attacker.releases,
             delta=options.delta,
             cond=aim.cond,
+            public_cond=aim.public_cond,
             perceptual=perceptual,
             shown=NUM_SHOWN,
             block=options.block,
@@ -111,7 +114,13 @@ def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
         )
     report = reconstruction_report(
         found,
-        attacker={**vars(aim.knowledge), "leak": "linear_unit", "steps": attacker.steps, "samples": attacker.num},
+        attacker={
+            **vars(aim.knowledge),
+            "classes": "none" if aim.cond is None else "known",
+            "leak": "linear_unit",
+            "steps": attacker.steps,
+            "samples": attacker.num,
+        },
         delta=options.delta,
         num_releases=attacker.releases,
         known=aim.known,
@@ -147,6 +156,8 @@ def check(options: Reconstruct) -> np.ndarray:
             raise InputError(f"--{flag} must be at least {least}, got {value}.")
     if not 0 < options.delta < 1:
         raise InputError(f"--delta must lie between 0 and 1, got {options.delta:g}.")
+    if at := next((path for path in (options.out, *options.out.parents) if path.exists() and not path.is_dir()), None):
+        raise InputError(f"{at} is a file: use another --out.")
     if options.out.is_dir() and not (options.out / FILE).exists() and (inside := sorted(options.out.iterdir())):
         raise InputError(f"{options.out} holds something else ({inside[0].name!r}): use another --out.")
     if (options.out / FILE).exists():
@@ -176,16 +187,18 @@ def aimed(options: Reconstruct) -> Aim:
     """Loads prior and images, and refuses what does not go together before the network is asked."""
     subject = load_subject(options.prior, options.weights)
     prior_of(subject.target)
-    targets = targets_of(options.targets, options.num_targets, subject, options.seed)
+    targets, everyone = targets_of(options.targets, options.num_targets, subject, options.seed)
     public = public_of(options.public, subject, options.prior, targets, options.seed)
     cond, num_classes = classes_of(targets, subject.target.num_classes), subject.target.num_classes
-    shown = None
+    shown, public_cond = None, None
     if public is not None:
-        shown, public = public.take(np.arange(NUM_SHOWN)), public.take(np.arange(NUM_SHOWN, len(public)))
+        # Also where targets are shown: what is measured does not go with what is drawn.
+        shown, public = shown_of(public, everyone)
         shown = None if options.show_images else shown
-        classes_of(public if shown is None else shown, num_classes)
+        public_cond = classes_of(public, num_classes)
     known = known_targets(targets, subject.record.get("split"))
-    return Aim(subject, targets, cond, known, public, shown, knowledge_of(options.attacker, public))
+    knowledge = knowledge_of(options.attacker, public)
+    return Aim(subject, targets, cond, known, public, public_cond, shown, knowledge)
 
 
 def perceptual_of(net: str, shape: tuple[int, ...]) -> tuple[Perceptual | None, tuple[int, int] | None]:

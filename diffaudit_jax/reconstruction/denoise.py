@@ -7,7 +7,7 @@ With L(t) = sigma(t)/alpha(t) the noise level of the prior's process:
 
     ddim              DDIM from t* to clean data. eta = 0 follows the probability flow, which ties the result to y;
                       eta = 1 draws from the posterior of x given y, as far as the prior knows it.
-    posterior-mean    E[x | y], one call at t*: the least squared error that this prior can give, and blurred.
+    posterior-mean    E[x | y], one call at t*: were the prior exact, the least squared error there is; blurred.
 
 For data N(m, v) they are, in the limit of many steps, m + sqrt(v/(v + sigma^2)) (y - m); draws from
 N(m + v/(v + sigma^2) (y - m), v sigma^2/(v + sigma^2)); and the mean of these.

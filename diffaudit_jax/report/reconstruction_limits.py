@@ -21,10 +21,13 @@ def limits(document: dict[str, Any]) -> list[str]:
         "The bounds gamma hold for every attacker, but of each the chance kappa of a guess that is near enough without "
         "the release has to be known; what counts as near enough is not fixed here.",
         f"Targets have to be images that the prior was not trained on, else its memory counts. {_of_targets(counts)}",
-        "Intervals are over targets drawn like these. They do not cover another training of the prior or other data.",
+        "Intervals are over targets drawn like these, and of the share that is picked over further releases of these. "
+        "They do not cover another training of the prior or other data.",
     ]
     if attacker["clip"] != "known" or attacker["noise"] != "known":
         sentences.append("The attacker had to guess what it was not told, and one who knows may do better.")
+    if attacker.get("classes") == "known":
+        sentences.append("The attacker is told the class of each target; one who is not may do worse.")
     if "lpips" in document["unrelated"]:
         sentences.append(_of_lpips(document["upsampled"]))
     return sentences

@@ -169,6 +169,7 @@ MISTAKES = {
         ("--out", "BAD/half"),
         "BAD/half holds something else ('report.json'): use another --out.",
     ),
+    "a file": (("--out", "BAD/notes.txt/out"), "BAD/notes.txt is a file: use another --out."),
     "no model": (("BAD/none",), "BAD/none"),
     "samples": (
         ("BAD/pictures",),
@@ -201,7 +202,7 @@ def test_a_damaged_report_is_not_written_over(refused, swept, trained, sources, 
 
 def test_a_prior_from_elsewhere_has_no_public_images_and_no_record_of_members(trained, sources):
     subject = load_subject(trained, Weights())._replace(record={})
-    targets = aimed.targets_of(str(sources / "fresh.npz"), 6, subject, 0)
+    targets, _ = aimed.targets_of(str(sources / "fresh.npz"), 6, subject, 0)
     assert aimed.public_of(None, subject, trained, targets, 0) is None
     assert aimed.known_targets(targets, None) is None
     with pytest.raises(InputError, match="--clip typical takes the norm of public images for typical: give --public"):
@@ -223,7 +224,17 @@ def test_targets_are_drawn_once_each_and_depend_on_the_seed(trained, tmp_path, s
         twice = {name: np.concatenate([values, values]) for name, values in arrays.items()}
     np.savez(tmp_path / "twice.npz", **twice)
     subject = load_subject(trained, Weights())
-    drawn = [aimed.targets_of(str(tmp_path / "twice.npz"), 6, subject, seed).hashes().tolist() for seed in (0, 0, 1)]
+    drawn = [aimed.targets_of(str(tmp_path / "twice.npz"), 6, subject, seed)[0].hashes().tolist() for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(len(set(each)) == 6 for each in drawn)
-    assert len(aimed.targets_of(str(tmp_path / "twice.npz"), 99, subject, 0)) == 8
+    assert len(aimed.targets_of(str(tmp_path / "twice.npz"), 99, subject, 0)[0]) == 8
+
+
+def test_pictures_show_nobody_of_the_source_of_the_targets(sides):
+    """Who was not drawn for a target is somebody's all the same."""
+    source, others = sides.nonmembers.take(np.arange(10)), sides.members.take(np.arange(5))
+    shown, rest = aimed.shown_of(data.concatenate(source, others), source.hashes())
+    assert len(shown) == aimed.NUM_SHOWN
+    assert not np.isin(shown.hashes(), source.hashes()).any()
+    assert sorted([*shown.hashes(), *rest.hashes()]) == sorted([*source.hashes(), *others.hashes()])
+    assert aimed.shown_of(source, source.hashes()) == (None, source)

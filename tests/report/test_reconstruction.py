@@ -216,7 +216,7 @@ def test_targets_are_shown_only_where_asked_and_public_images_in_their_place():
         text = Page(render_reconstruction(document)).text
         if pictures is None:
             assert document["pictures"] is None
-            assert "there are no public images to show in their place" in text
+            assert "there are no images from elsewhere to show in their place" in text
             continue
         assert document["pictures"]["of"] == of
         assert ("The targets are not shown, because they are personal data." in text) == (of == "public")
