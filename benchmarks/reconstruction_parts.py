@@ -35,14 +35,21 @@ def swept(bench: Bench, name: str, pictures: Path) -> dict[str, Any]:
             block=tier.block,
             progress=show,
         )
+    bounds = found.bounds
+    assert bounds.uninformed is not None
+    assert bounds.picked is not None
     write_atomic(pictures.with_name(f"{pictures.name}-{Path(name).stem}.png"), grid_png(sheet(found)))
     return {
         "epsilons": found.epsilons.tolist(),
         "scores": {method: _means(scores) for method, scores in found.scores.items()},
         "unrelated": {metric: float(values.mean()) for metric, values in found.unrelated.items()},
-        "uninformed": _means(found.uninformed),
-        "prior_curve": None if found.prior_curve is None else np.transpose(found.prior_curve).tolist(),
-        "rero": {f"{kappa:g}": bound.tolist() for kappa, bound in found.rero.items()},
+        "uninformed": _means(bounds.uninformed.mean),
+        "prior_curve": None if bounds.prior_curve is None else np.transpose(bounds.prior_curve).tolist(),
+        "rero": {f"{kappa:g}": bound.tolist() for kappa, bound in bounds.rero.items()},
+        "picked": {
+            "top1": [list(each.top1) for each in bounds.picked.found],
+            "bound": bounds.picked.bound.tolist(),
+        },
         "top1": {method: [list(each.top1) for each in row] for method, row in found.retrieval.items()},
         "relative": {method: [list(each) for each in row] for method, row in found.relative.items()},
         "agreement": _means({"error": found.agreement_error, "ratio": found.agreement_ratio}),

@@ -72,6 +72,9 @@ def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) 
     columns["uninformed, NCC"] = lambda k: _pair(part["uninformed"]["ncc"][k])
     columns["relative error"] = lambda k: _estimate(part["relative"]["diffusion"][k])
     columns["top-1"] = lambda k: _estimate(part["top1"]["diffusion"][k])
+    if "picked" in part:
+        columns["top-1, who knows all targets"] = lambda k: _estimate(part["picked"]["top1"][k])
+        columns["top-1, bound"] = lambda k: f"{part['picked']['bound'][k]:.3g}"
     for kappa, row in part["rero"].items():
         columns[f"ReRo, kappa {kappa}"] = lambda k, row=row: f"{row[k]:.3g}"
     columns["rank correlation of told and true error"] = lambda k: _estimate(part["rank"][k])

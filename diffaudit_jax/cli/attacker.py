@@ -25,6 +25,10 @@ class Attacker:
     """Random reconstructions of each release, whose agreement is measured."""
     steps: int = 50
     """Steps of DDIM."""
+    eta: float = 1.0
+    """How much random reconstructions draw anew, DDIM's eta; 1 draws from the posterior as the prior knows it."""
+    consistency: bool = False
+    """Average every estimate of the image with the release: nearer to it, and noisier."""
     releases: int = 1
     """Releases of each target, which the attacker averages."""
     clip: Literal["known", "typical", "measured"] = "known"
@@ -65,6 +69,8 @@ def pictured(
         found,
         num=attacker.num,
         steps=attacker.steps,
+        eta=attacker.eta,
+        consistency=attacker.consistency,
         cond=classes_of(images, prior.num_classes),
         block=block,
     )

@@ -105,7 +105,7 @@ def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Attacks | 
     elif isinstance(command, Audit):
         _conclude(run_audit(command), command.out / "report.html")
     elif isinstance(command, Reconstruct):
-        _tell(run_reconstruct(command), command.out / "report.html")
+        _conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Attacks):
         _list()
     else:
@@ -121,28 +121,28 @@ def _list() -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(listed)
 
 
-def _conclude(report: Report, page: Path) -> None:
-    """Prints the verdict, the small table and the report's path."""
-    table = Table("attack", "AUC", "TPR at 1 % FPR", box=None, pad_edge=False, header_style="bold")
-    for attack in report.document["attacks"]:
-        # As text: a report may come from anyone, and rich would read markup in its names.
-        table.add_row(Text(attack["name"]), estimate(attack["auc"]), _tpr_at_one_percent(attack))
-    _print(report.document["verdict"], table, page)
-
-
-def _tell(report: ReconstructionReport, page: Path) -> None:
-    """Prints the verdict, a small table by mu and the report's path."""
-    table = Table("mu", "epsilon", "error / unrelated", "target picked", "SSIM", box=None, header_style="bold")
-    for row in report.document["rows"]:
-        found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
-        table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
-    _print(report.document["verdict"], table, page)
-
-
-def _print(verdict: dict[str, Any], table: Table, page: Path) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+def _conclude(report: Report | ReconstructionReport, page: Path) -> None:
+    """Prints the verdict, a small table and the report's path."""
+    table = _by_mu(report.document) if isinstance(report, ReconstructionReport) else _by_attack(report.document)
+    verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
     console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
     print(f"report: {page}")
+
+
+def _by_attack(document: dict[str, Any]) -> Table:
+    table = Table("attack", "AUC", "TPR at 1 % FPR", box=None, pad_edge=False, header_style="bold")
+    for attack in document["attacks"]:
+        # As text: a report may come from anyone, and rich would read markup in its names.
+        table.add_row(Text(attack["name"]), estimate(attack["auc"]), _tpr_at_one_percent(attack))
+    return table
+
+
+def _by_mu(document: dict[str, Any]) -> Table:
+    table = Table("mu", "epsilon", "error / unrelated", "target picked", "SSIM", box=None, header_style="bold")
+    for row in document["rows"]:
+        found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
+        table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
+    return table
 
 
 def _tpr_at_one_percent(attack: dict[str, Any]) -> str:

@@ -14,9 +14,10 @@ from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public
 from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
-from diffaudit_jax.metrics.bounds import checked_mu
+from diffaudit_jax.metrics.bounds import checked_kappa, checked_mu
 from diffaudit_jax.reconstruction import Knowledge
 from diffaudit_jax.reconstruction.denoise import prior_of
+from diffaudit_jax.reconstruction.promises import Training
 from diffaudit_jax.reconstruction.scoring import Perceptual
 from diffaudit_jax.reconstruction.sweep import sweep
 from diffaudit_jax.reconstruction.targets import LEAST
@@ -51,6 +52,14 @@ class Reconstruct:
     """What the attacker does and knows."""
     delta: float = 1e-5
     """Delta at which epsilon is told."""
+    kappa: tuple[float, ...] = (1e-2, 1e-4, 1e-6)
+    """Chances of a right guess without the release; what any attack can make of them at most is told."""
+    near: float | None = None
+    """Count reconstructions within this mean squared error (images in [-1, 1]) of their targets, and bound how many
+    there can be: the chance of such a guess is estimated from public images."""
+    training: tuple[float, int] | None = None
+    """Bound a whole DP-SGD training with these mu too: the chance that a step draws an image, and the number of steps,
+    such as 0.01 1000."""
     lpips: Literal["none", "vgg", "alex"] = "none"
     """Measure the perceptual distance LPIPS too, by this network; its weights come with the extra `lpips`."""
     show_images: bool = False
@@ -102,6 +111,11 @@ def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
             public=None if aim.public is None else aim.public.x,
             num=attacker.num,
             steps=attacker.steps,
+            eta=attacker.eta,
+            consistency=attacker.consistency,
+            kappas=options.kappa,
+            near=options.near,
+            training=options.training and Training(*options.training),
             knowledge=aim.knowledge,
             num_releases=attacker.releases,
             delta=options.delta,
@@ -120,6 +134,8 @@ def run_reconstruct(options: Reconstruct) -> ReconstructionReport:
             "leak": "linear_unit",
             "steps": attacker.steps,
             "samples": attacker.num,
+            "eta": attacker.eta,
+            "consistency": attacker.consistency,
         },
         delta=options.delta,
         num_releases=attacker.releases,
@@ -156,6 +172,16 @@ def check(options: Reconstruct) -> np.ndarray:
             raise InputError(f"--{flag} must be at least {least}, got {value}.")
     if not 0 < options.delta < 1:
         raise InputError(f"--delta must lie between 0 and 1, got {options.delta:g}.")
+    if not 0 < options.attacker.eta < float("inf"):
+        raise InputError(f"--eta must be above 0, or all draws are the same, got {options.attacker.eta:g}.")
+    checked_kappa(options.kappa)
+    if options.near is not None and not options.near > 0:
+        raise InputError(f"--near must be a mean squared error above 0, got {options.near:g}.")
+    if options.training is not None and not (0 < options.training[0] <= 1 <= options.training[1]):
+        raise InputError(
+            f"--training takes a chance above 0, at most 1, and a number of steps, such as 0.01 1000, got "
+            f"{options.training[0]:g} {options.training[1]}."
+        )
     if at := next((path for path in (options.out, *options.out.parents) if path.exists() and not path.is_dir()), None):
         raise InputError(f"{at} is a file: use another --out.")
     if options.out.is_dir() and not (options.out / FILE).exists() and (inside := sorted(options.out.iterdir())):
@@ -196,6 +222,8 @@ def aimed(options: Reconstruct) -> Aim:
         shown, public = shown_of(public, everyone)
         shown = None if options.show_images else shown
         public_cond = classes_of(public, num_classes)
+    if public is None and options.near is not None:
+        raise InputError("--near estimates the chance of a guess from public images: give --public.")
     known = known_targets(targets, subject.record.get("split"))
     knowledge = knowledge_of(options.attacker, public)
     return Aim(subject, targets, cond, known, public, public_cond, shown, knowledge)

@@ -96,6 +96,7 @@ def reconstructed(
     num: int,
     steps: int = 50,
     eta: float = 1.0,
+    consistency: bool = False,
     cond: Int[np.ndarray, " n"] | None = None,
     block: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -109,6 +110,7 @@ def reconstructed(
       num: Random reconstructions of each.
       steps: DDIM steps.
       eta: DDIM's eta of these.
+      consistency: Whether every estimate of x is averaged with the release, see `denoise.denoised`.
       cond: Classes [n], or None.
       block: Random reconstructions per dispatch.
       progress: Called with (releases done, k n) after every block.
@@ -122,7 +124,8 @@ def reconstructed(
         (y, sigma), asked = query.x, replace(prior, params=params)
 
         def draw(key: Key, **settings: Any) -> Example:
-            return jnp.clip(denoised(key, asked, y, sigma, cond=query.cond, steps=steps, **settings), -1.0, 1.0)
+            x = denoised(key, asked, y, sigma, cond=query.cond, steps=steps, consistency=consistency, **settings)
+            return jnp.clip(x, -1.0, 1.0)
 
         keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(num))
         # As in an audit: a float32 product is less than that on a GPU or TPU unless asked for.

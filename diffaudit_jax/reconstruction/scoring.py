@@ -1,7 +1,7 @@
 """Scores of reconstructions against their targets: all metrics of all pairs, and what is made of them over targets."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.metrics.retrieval import Retrieval, relative_error, retrieval
 from diffaudit_jax.metrics.transition import Transition, transition
-from diffaudit_jax.metrics.uninformed import uninformed
+from diffaudit_jax.metrics.uninformed import Law, uninformed
 from diffaudit_jax.reconstruction.agreement import rank_correlation
 from diffaudit_jax.reconstruction.similarity import BEST, DATA_RANGE, similarity
 from diffaudit_jax.reconstruction.targets import Images
@@ -25,6 +25,7 @@ NUM_UNRELATED = 50
 """How many of the other targets each target is set against."""
 # Of two images that differ by roundings of float32: PSNR has no greater value here, not even of equal ones.
 _PSNR_MOST = 20 * float(np.log10(DATA_RANGE / np.finfo(np.float32).eps))
+_TAIL = 0.025
 _BEST = {**BEST, "lpips": 0.0}
 
 
@@ -108,18 +109,40 @@ def transitions(
     }
 
 
-def without_prior(targets: Images, mus: Float[np.ndarray, " k"]) -> Metrics:
-    """Returns what an attacker without a prior expects of each target at each mu, float64 [k, n].
+class WithoutPrior(NamedTuple):
+    """What an attacker without a prior gets of each target at each mu: "mse", "psnr", "ncc" -> float64 [k, n].
 
-    Of the linear unit, clipped to 1, under one release of mu.
+    Attributes:
+      mean: Expected over the noise of a release.
+      low: Below it lie 2.5 % of releases.
+      high: Above it lie 2.5 %.
     """
+
+    mean: Metrics
+    low: Metrics
+    high: Metrics
+
+
+def without_prior(targets: Images, mus: Float[np.ndarray, " k"]) -> WithoutPrior:
+    """Returns the errors of the release itself, of the linear unit clipped to 1, under one release of mu."""
     x = np.asarray(targets, np.float64).reshape(len(targets), -1)
     norms, variances = effective_norm(targets), x.var(axis=1)
     laws = [
         [uninformed(norm, x.shape[1], mu, variance=v) for norm, v in zip(norms, variances, strict=True)] for mu in mus
     ]
-    names = ("mse", "psnr", "ncc")
-    return {name: np.array([[getattr(law, name).mean for law in row] for row in laws]) for name in names}
+
+    def of(told: Callable[[Law], Any]) -> Metrics:
+        names = ("mse", "psnr", "ncc")
+        return {name: np.array([[float(told(getattr(law, name))) for law in row] for row in laws]) for name in names}
+
+    mean, low, high = (
+        of(lambda law: law.mean),
+        of(lambda law: law.quantile(_TAIL)),
+        of(lambda law: law.quantile(1 - _TAIL)),
+    )
+    # Where there is next to no noise, a quantile of NCC is no number, and the mean is as near as float64 tells.
+    ends = ({name: np.where(np.isfinite(v), v, mean[name]) for name, v in end.items()} for end in (low, high))
+    return WithoutPrior(mean, *ends)
 
 
 def effective_norm(targets: Images) -> Float[np.ndarray, " n"]:

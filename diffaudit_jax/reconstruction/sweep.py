@@ -25,7 +25,8 @@ from diffaudit_jax.reconstruction.agreement import agreement
 from diffaudit_jax.reconstruction.baselines import clipped
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.leaks import LINEAR, Leak, linear_unit
-from diffaudit_jax.reconstruction.levels import prior_errors, reconstructed, released, untrained
+from diffaudit_jax.reconstruction.levels import reconstructed, released, untrained
+from diffaudit_jax.reconstruction.promises import Bounds, Training, coming_near, linear_bounds
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
 from diffaudit_jax.reconstruction.scoring import Perceptual, Scorer
 from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
@@ -62,6 +63,7 @@ class Sweep(NamedTuple):
       mus: mu of one release, increasing, float64 [k].
       epsilons: epsilon of all T releases, float64 [k].
       sigma: Noise of each release as the attacker believes it, float64 [k, n].
+      believed: That over the noise there is, float64 [k, n]; None of another leak than the linear unit.
       scores: Method -> metric -> float64 [k, n]. Methods are "diffusion" (DDIM, eta = 0), "posterior mean", "release"
         (clipped) and, with public images, those of `levels.UNTRAINED`; metrics those of `scoring.Scorer`.
       unrelated: Metric -> mean between each target and others, float64 [n].
@@ -70,12 +72,7 @@ class Sweep(NamedTuple):
       agreement_error: Error that the random reconstructions tell of themselves, float64 [k, n].
       agreement_ratio: That over the error of unrelated images, float64 [k, n].
       agreement_rank: Its rank correlation with their true error, one a mu.
-      uninformed: "mse", "psnr", "ncc" -> what an attacker without a prior expects of a linear unit, float64 [k, n];
-        empty of another leak.
-      rero: kappa -> bound on reconstruction, float64 [k].
-      prior_curve: The prior's denoising error of public images at every target's noise, mean over targets, and its
-        standard error over public images, not less than it is; float64 [k] each. None without public images, and of
-        another leak than the linear unit.
+      bounds: What stands beside the attacks.
       transition: Method -> metric -> where it is half way from unrelated images.
       shown: The first targets, in pictures.
     """
@@ -83,6 +80,7 @@ class Sweep(NamedTuple):
     mus: np.ndarray
     epsilons: np.ndarray
     sigma: np.ndarray
+    believed: np.ndarray | None
     scores: Mapping[str, Mapping[str, np.ndarray]]
     unrelated: Mapping[str, np.ndarray]
     retrieval: Mapping[str, tuple[Retrieval, ...]]
@@ -90,9 +88,7 @@ class Sweep(NamedTuple):
     agreement_error: np.ndarray
     agreement_ratio: np.ndarray
     agreement_rank: tuple[Estimate, ...]
-    uninformed: Mapping[str, np.ndarray]
-    rero: Mapping[float, np.ndarray]
-    prior_curve: tuple[np.ndarray, np.ndarray] | None
+    bounds: Bounds
     transition: Mapping[str, Mapping[str, Transition]]
     shown: Shown
 
@@ -107,9 +103,12 @@ def sweep(
     num: int = 4,
     steps: int = 50,
     eta: float = 1.0,
+    consistency: bool = False,
     knowledge: Knowledge = EVERYTHING,
     num_releases: int = 1,
     kappas: Sequence[float] = (1e-2, 1e-4, 1e-6),
+    near: float | None = None,
+    training: Training | None = None,
     delta: float = 1e-5,
     leak: Leak | None = None,
     cond: Int[np.ndarray, " n"] | None = None,
@@ -131,9 +130,12 @@ def sweep(
       num: Random reconstructions of each release, 2 or more.
       steps: DDIM steps.
       eta: DDIM's eta of random reconstructions.
+      consistency: Whether every estimate of x is averaged with the release, see `denoise.denoised`.
       knowledge: What the attacker knows.
       num_releases: T.
       kappas: Chances of a guess from the prior alone.
+      near: Mean squared error that counts as reconstructed, whose kappa is estimated from public images; or None.
+      training: A whole training to bound too, whose steps have these mu; or None.
       delta: Of epsilon.
       leak: The model that leaks; a linear unit, which the bounds are about, if not given.
       cond: Classes [n] of a conditional prior, or None.
@@ -150,11 +152,14 @@ def sweep(
 
     Raises:
       InputError: if the prior offers samples only or has another shape, a setting cannot be, targets are too few, the
-        same, of one colour or public, or the noise cannot be estimated in the way asked for.
+        same, of one colour or public, the noise cannot be estimated in the way asked for, or a kappa cannot without
+        public images.
     """
     grid = np.unique(checked_mu(mus))
     _check(prior, grid, num, steps, eta)
-    bounds = {kappa: rero(kappa, grid, num_releases) for kappa in kappas}
+    bounds = Bounds({kappa: rero(kappa, grid, num_releases) for kappa in kappas})
+    if near is not None and public is None:
+        raise InputError(f"how likely a guess within {near:g} is, public images tell: give some, or no such distance.")
     joint = grid * num_releases**0.5
     epsilons = gdp_epsilon(joint, delta)
     x = checked_targets(targets, prior.shape, cond)
@@ -162,13 +167,17 @@ def sweep(
     keys = jax.random.split(key, 3)
     leak = leak or linear_unit(x.shape[1:])
     found = released(keys[0], x, grid, leak, num_releases=num_releases, knowledge=knowledge, block=block)
-    linear = leak.name == LINEAR
-    sigma_eff = scoring.effective_norm(x) / joint[:, None]
-    curve = None
-    if seen is not None and linear:
-        curve = prior_errors(keys[2], prior, seen, sigma_eff, cond=public_cond, block=block)
     drawn = reconstructed(
-        keys[1], prior, found, num=num, steps=steps, eta=eta, cond=cond, block=block, progress=progress
+        keys[1],
+        prior,
+        found,
+        num=num,
+        steps=steps,
+        eta=eta,
+        consistency=consistency,
+        cond=cond,
+        block=block,
+        progress=progress,
     )
     images = {"diffusion": drawn.diffusion, "posterior mean": drawn.mean, "release": clipped(np.asarray(found.y))}
     images |= {} if seen is None else untrained(found, seen)
@@ -177,11 +186,17 @@ def sweep(
     told = [agreement(row, x if seen is None else seen) for row in drawn.samples]
     errors = np.stack([each.error for each in told])
     true = [((row - x[:, None]).astype(np.float64) ** 2).reshape(len(x), -1).mean(axis=1) for row in drawn.samples]
-    few = slice(min(shown, len(x)))
+    if near is not None and seen is not None:
+        bounds = bounds._replace(near=coming_near(near, scores, x, seen, grid, num_releases=num_releases))
+    if leak.name == LINEAR:
+        ahead = {"num_releases": num_releases, "training": training, "public": seen, "cond": public_cond}
+        bounds = linear_bounds((keys[0], keys[2]), prior, x, grid, bounds, block=block, **ahead)
+    sigma, few = np.asarray(found.sigma, np.float64), slice(min(shown, len(x)))
     return Sweep(
         mus=grid,
         epsilons=epsilons,
-        sigma=np.asarray(found.sigma, np.float64),
+        sigma=sigma,
+        believed=sigma * joint[:, None] / scoring.effective_norm(x) if leak.name == LINEAR else None,
         scores=scores,
         unrelated=unrelated,
         retrieval={name: scoring.retrieved(each, x) for name, each in images.items()},
@@ -189,9 +204,7 @@ def sweep(
         agreement_error=errors,
         agreement_ratio=np.stack([each.ratio for each in told]),
         agreement_rank=scoring.ranked(errors, np.stack(true)),
-        uninformed=scoring.without_prior(x, joint) if linear else {},
-        rero=bounds,
-        prior_curve=curve,
+        bounds=bounds,
         transition={name: scoring.transitions(grid, each, unrelated) for name, each in scores.items()},
         shown=Shown(
             targets=x[few],

@@ -2,10 +2,10 @@
 
 from diffaudit_jax.report.evidence import Trajectory as Trajectory
 from diffaudit_jax.report.membership import membership_report as membership_report
-from diffaudit_jax.report.page import redraw as redraw
 from diffaudit_jax.report.page import render as render
 from diffaudit_jax.report.reconstruction import ReconstructionReport as ReconstructionReport
 from diffaudit_jax.report.reconstruction import reconstruction_report as reconstruction_report
+from diffaudit_jax.report.redraw import redraw as redraw
 from diffaudit_jax.report.report import Report as Report
 from diffaudit_jax.report.scores import read_scores as read_scores
 from diffaudit_jax.report.study import trajectory_study as trajectory_study

@@ -5,24 +5,20 @@ the page's own content security policy forbids scripts and network in case anyth
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from diffaudit_jax.report import figures
-from diffaudit_jax.report.document import read_document
 from diffaudit_jax.report.drawing import Drawing
 from diffaudit_jax.report.numbers import estimate, p_value, percent, shares
 from diffaudit_jax.report.promise import promise
 from diffaudit_jax.report.significance import wrong_way
 from diffaudit_jax.report.thresholds import broken_promises, why
-from diffaudit_jax.types import InputError, write_atomic
 
 ACCESS = {
     "white": "white-box: the attacker has the weights",
@@ -99,29 +95,3 @@ def render(document: dict[str, Any]) -> str:
     css = own_text("page.css")
     drawings = {place: [inline(drawing) for drawing in group] for place, group in _drawings(document).items()}
     return template.render(document=document, css=css, drawings=drawings, promised=promise(document))
-
-
-def redraw(directory: str | os.PathLike[str]) -> Path:
-    """Draws ``report.html`` again from ``report.json`` alone, e.g. after the library learned to draw better.
-
-    Args:
-      directory: Folder of a saved report, or the path of its ``report.json``.
-
-    Returns:
-      Path of the page, beside the JSON.
-
-    Raises:
-      InputError: if there is no readable report (see `read_document`), or its parts do not fit together.
-    """
-    document, path = read_document(directory), Path(directory)
-    path = path / "report.html" if path.is_dir() else path.with_suffix(".html")
-    try:
-        page = render(document).encode()
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, jinja2.TemplateError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"the report in {str(directory)!r} has parts that do not fit together ({type(error).__name__}: {reason}): "
-            "write the report again."
-        ) from None
-    write_atomic(path, page)
-    return path

@@ -17,6 +17,8 @@ from diffaudit_jax.metrics.intervals import Estimate, tail
 from diffaudit_jax.metrics.resampling import limits as resampled_limits
 from diffaudit_jax.metrics.resampling import weights
 from diffaudit_jax.metrics.transition import Transition
+from diffaudit_jax.reconstruction.promises import Near, Picked
+from diffaudit_jax.reconstruction.scoring import WithoutPrior
 from diffaudit_jax.reconstruction.sweep import Shown, Sweep
 from diffaudit_jax.report.document import write_report
 from diffaudit_jax.report.membership import LEVEL, versions
@@ -83,7 +85,8 @@ def reconstruction_report(
 
     Args:
       sweep: Scores of every target at every mu, and the bounds beside them.
-      attacker: What the attacker knows and does: `clip`, `noise`, `typical_norm` (or None), `steps`, `samples`.
+      attacker: What the attacker knows and does: `clip`, `noise`, `typical_norm` (or None), `steps`, `samples`, and
+        what else is to be told of it.
       delta: Of the sweep's epsilons.
       num_releases: Releases of each target.
       known: How many targets the prior was trained on; None if nobody can tell.
@@ -100,6 +103,7 @@ def reconstruction_report(
     """
     resamples = weights(np.random.default_rng(seed), sweep.sigma.shape[1], NUM_RESAMPLES)
     shown = pictures(sweep.shown, "targets") if show_targets else public_shown and pictures(public_shown, "public")
+    picked, near = sweep.bounds.picked, sweep.bounds.near
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -115,6 +119,8 @@ def reconstruction_report(
             metric: mean_of(sweep.unrelated[metric], resamples) for metric in METRICS if metric in sweep.unrelated
         },
         "among": next(iter(sweep.retrieval.values()))[0].among,
+        "training": None if picked is None or picked.training is None else picked.training._asdict(),
+        "near": None if near is None else {"eta": float(near.eta), "kappa": near.kappa._asdict()},
         "transition": {
             method: {metric: _transition(found) for metric, found in metrics.items()}
             for method, metrics in sweep.transition.items()
@@ -137,6 +143,7 @@ def scores_npz(sweep: Sweep, hashes: Sequence[str]) -> bytes:
       Arrays ``method/metric`` and ``uninformed/metric`` [k, n], ``unrelated/metric`` [n], ``agreement/error`` and
       ``agreement/ratio`` [k, n], ``sigma`` [k, n], ``mu`` and ``epsilon`` [k], ``hashes`` [n].
     """
+    uninformed = sweep.bounds.uninformed
     arrays: dict[str, Any] = {
         "mu": sweep.mus,
         "epsilon": sweep.epsilons,
@@ -145,7 +152,7 @@ def scores_npz(sweep: Sweep, hashes: Sequence[str]) -> bytes:
         "agreement/error": sweep.agreement_error,
         "agreement/ratio": sweep.agreement_ratio,
         **{f"{method}/{metric}": values for method, by in sweep.scores.items() for metric, values in by.items()},
-        **{f"uninformed/{metric}": values for metric, values in sweep.uninformed.items()},
+        **{f"uninformed/{metric}": values for metric, values in (uninformed.mean if uninformed else {}).items()},
         **{f"unrelated/{metric}": values for metric, values in sweep.unrelated.items()},
     }
     buffer = io.BytesIO()
@@ -164,19 +171,23 @@ def mean_of(values: Float[np.ndarray, " n"], resamples: Float[np.ndarray, "m n"]
 
 
 def _row(sweep: Sweep, k: int, resamples: Float[np.ndarray, "m n"]) -> dict[str, Any]:
+    bounds = sweep.bounds
     return {
         "mu": float(sweep.mus[k]),
         "epsilon": float(sweep.epsilons[k]),
         "sigma": float(sweep.sigma[k].mean()),
+        "believed": None if sweep.believed is None else float(sweep.believed[k].mean()),
         "scores": {
             method: {metric: mean_of(values[k], resamples) for metric, values in metrics.items()}
             for method, metrics in sweep.scores.items()
         },
         "relative": {method: _open(found[k]) for method, found in sweep.relative.items()},
         "retrieval": {method: found[k].top1._asdict() for method, found in sweep.retrieval.items()},
-        "uninformed": {metric: float(values[k].mean()) for metric, values in sweep.uninformed.items()},
-        "prior_curve": None if sweep.prior_curve is None else _normal(*(part[k] for part in sweep.prior_curve)),
-        "rero": {f"{kappa:g}": float(bound[k]) for kappa, bound in sweep.rero.items()},
+        "uninformed": {} if bounds.uninformed is None else _uninformed(bounds.uninformed, k),
+        "prior_curve": None if bounds.prior_curve is None else _normal(*(part[k] for part in bounds.prior_curve)),
+        "rero": {f"{kappa:g}": float(bound[k]) for kappa, bound in bounds.rero.items()},
+        "picked": None if bounds.picked is None else _picked(bounds.picked, k),
+        "near": None if bounds.near is None else _near(bounds.near, k),
         "agreement": {
             "error": mean_of(sweep.agreement_error[k], resamples),
             "ratio": mean_of(sweep.agreement_ratio[k], resamples),
@@ -186,6 +197,21 @@ def _row(sweep: Sweep, k: int, resamples: Float[np.ndarray, "m n"]) -> dict[str,
             "true": [float(f"{error:.4g}") for error in sweep.scores["posterior mean"]["mse"][k]],
         },
     }
+
+
+def _uninformed(found: WithoutPrior, k: int) -> dict[str, dict[str, float]]:
+    """Returns, of each metric, what is expected and where 95 % of releases lie; means over targets."""
+    ends = {"value": found.mean, "low": found.low, "high": found.high}
+    return {metric: {name: float(end[metric][k].mean()) for name, end in ends.items()} for metric in found.mean}
+
+
+def _picked(found: Picked, k: int) -> dict[str, Any]:
+    training = found.training_bound and found.training_bound[k]._asdict()
+    return {"candidates": found.found[k].top1._asdict(), "bound": float(found.bound[k]), "training": training}
+
+
+def _near(found: Near, k: int) -> dict[str, Any]:
+    return {"bound": float(found.bound[k]), "within": {name: row[k]._asdict() for name, row in found.within.items()}}
 
 
 def _normal(value: float, se: float) -> dict[str, float]:

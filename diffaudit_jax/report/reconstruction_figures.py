@@ -31,6 +31,7 @@ MOST_TICKS = 8
 BANDED = ("diffusion", "posterior mean")
 BOUNDS = {"uninformed": Key("expected without a prior", INK, DASHES[6]), "prior": Key("the prior by itself", INK)}
 UNRELATED = Key("unrelated images", FAINT)
+CANDIDATES, MOST = Key("who knows all targets", INK), Key("bound for all attackers", INK, DASHES[6])
 
 Rows = list[dict[str, Any]]
 
@@ -78,7 +79,7 @@ def metric_figure(
         axes.axhline(unrelated["value"], color=FAINT, linewidth=1.6)
         extra.append(UNRELATED)
     if metric in rows[0]["uninformed"]:
-        line(axes, _mus(rows), [row["uninformed"][metric] for row in rows], BOUNDS["uninformed"])
+        _curve(axes, rows, [row["uninformed"][metric] for row in rows], BOUNDS["uninformed"], banded=True)
         extra.append(BOUNDS["uninformed"])
     if metric == "mse" and rows[0]["prior_curve"] is not None:
         _curve(axes, rows, [row["prior_curve"] for row in rows], BOUNDS["prior"], banded=True)
@@ -107,6 +108,11 @@ def retrieval_figure(rows: Rows, among: int, methods: Mapping[str, str], level: 
     keys = _method_keys(rows, methods)
     for method, key in reversed(keys.items()):
         _curve(axes, rows, [row["retrieval"][method] for row in rows], key, banded=method in BANDED)
+    extra = [Key("chance", FAINT)]
+    if rows[0]["picked"] is not None:
+        _curve(axes, rows, [row["picked"]["candidates"] for row in rows], CANDIDATES, banded=False)
+        line(axes, _mus(rows), [row["picked"]["bound"] for row in rows], MOST)
+        extra += [CANDIDATES, MOST]
     axes.axhline(1 / among, color=FAINT, linewidth=1.6)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(FuncFormatter(percent))
@@ -114,7 +120,7 @@ def retrieval_figure(rows: Rows, among: int, methods: Mapping[str, str], level: 
         f"By mean squared error, among all {among} targets. Bands are {percent(level)} intervals; grey is chance. An "
         "image that shows the average of all is near to each target and nearest to none."
     )
-    return Drawing(inline_svg(figure, "retrieval", title), title, caption, (*keys.values(), Key("chance", FAINT)))
+    return Drawing(inline_svg(figure, "retrieval", title), title, caption, (*keys.values(), *extra))
 
 
 @matplotlib.rc_context(STYLE)
@@ -186,7 +192,9 @@ def _method_keys(rows: Rows, methods: Mapping[str, str]) -> dict[str, Key]:
 
 def _said_of(extra: list[Key]) -> str:
     said = {
-        BOUNDS["uninformed"]: " Without a prior this is to be expected of the release, not clipped.",
+        BOUNDS[
+            "uninformed"
+        ]: " Without a prior this is to be expected of the release, not clipped; the band holds 95 % of releases.",
         BOUNDS["prior"]: " The prior by itself: its error on public images at the same noise, measured before any "
         "attack; a better prior gets below.",
     }

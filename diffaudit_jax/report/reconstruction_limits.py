@@ -2,6 +2,9 @@
 
 from typing import Any
 
+OFF = 0.2
+"""Error in the noise, relative to it, with which reconstructions were published to be clearly worse."""
+
 
 def limits(document: dict[str, Any]) -> list[str]:
     """Returns what these numbers do not prove, most general first.
@@ -19,13 +22,14 @@ def limits(document: dict[str, Any]) -> list[str]:
         "The bound without a prior is the expected error of the noisy image, unclipped, and no guard against a prior.",
         *_of_curve(curve),
         "The bounds gamma hold for every attacker, but of each the chance kappa of a guess that is near enough without "
-        "the release has to be known; what counts as near enough is not fixed here.",
+        "the release has to be known. Of picking one of the targets it is; of coming near it is an estimate.",
         f"Targets have to be images that the prior was not trained on, else its memory counts. {_of_targets(counts)}",
         "Intervals are over targets drawn like these, and of the share that is picked over further releases of these. "
         "They do not cover another training of the prior or other data.",
     ]
     if attacker["clip"] != "known" or attacker["noise"] != "known":
         sentences.append("The attacker had to guess what it was not told, and one who knows may do better.")
+        sentences += _of_noise(document)
     if attacker.get("classes") == "known":
         sentences.append("The attacker is told the class of each target; one who is not may do worse.")
     if "lpips" in document["unrelated"]:
@@ -42,6 +46,19 @@ def _of_curve(curve: dict[str, Any] | None) -> list[str]:
         "The prior's own error is measured on public images. No attacker who knows just the images' distribution has a "
         "smaller mean squared error than a perfect prior; of this one it is an estimate from above, which assumes that "
         "targets are images of the same kind. A better prior gets below it."
+    ]
+
+
+def _of_noise(document: dict[str, Any]) -> list[str]:
+    rows = [row for row in document["rows"] if row["believed"] is not None]
+    if document["attacker"]["noise"] == "known" or not rows:
+        return []
+    worst = max(rows, key=lambda row: abs(row["believed"] - 1))
+    if abs(worst["believed"] - 1) < OFF:
+        return []
+    return [
+        f"Noise is told from the finest structure of the release, and where there is little noise that is structure of "
+        f"the image: at mu = {worst['mu']:g} the attacker believes {worst['believed']:.2g} times the noise there is."
     ]
 
 

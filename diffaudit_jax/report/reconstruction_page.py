@@ -4,7 +4,7 @@ from typing import Any
 
 from diffaudit_jax.report import reconstruction_figures as figures
 from diffaudit_jax.report.drawing import Drawing
-from diffaudit_jax.report.numbers import estimate, percent, shares
+from diffaudit_jax.report.numbers import at_most, estimate, percent, shares
 from diffaudit_jax.report.page import flat, inline, own_text, template_environment
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
 
@@ -50,6 +50,7 @@ def render_reconstruction(document: dict[str, Any]) -> str:
     environment = template_environment()
     environment.filters |= {
         "estimate": estimate, "shares": shares, "percent": percent, "flat": flat, "bounded": bounded, "short": short,
+        "most": lambda bound: percent(float(at_most(bound))),
         "method": lambda name: METHODS.get(name, name), "metric": lambda name: HEADINGS.get(name, name),
     }  # fmt: skip
     return environment.get_template("reconstruction.html").render(

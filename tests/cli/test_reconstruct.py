@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import jax
@@ -111,10 +112,21 @@ def test_the_same_command_writes_the_same_again_and_prints_what_it_found(diffaud
     assert ended.out.endswith(f"report: {swept / 'report.html'}\n")
 
 
+@pytest.mark.parametrize("named", ["", "reconstruction.json"], ids=["directory", "file"])
+def test_the_page_is_drawn_again_from_the_json_alone(diffaudit, swept, tmp_path, named):
+    shutil.copy(swept / "reconstruction.json", tmp_path)
+    ended = diffaudit("report", tmp_path / named)
+    assert (ended.code, ended.err) == (0, [])
+    assert ended.out.endswith(f"report: {tmp_path / 'report.html'}\n")
+    assert "target picked" in ended.out
+    assert (tmp_path / "report.html").read_bytes() == (swept / "report.html").read_bytes()
+
+
 def test_members_as_targets_are_a_warning_and_shown_where_asked(diffaudit, trained, sources, sides, tmp_path):
     ended = diffaudit(
         *("reconstruct", trained, "--targets", sources / "members.npz", "--out", tmp_path, *QUICK, "--mu", "2,50"),
         *("--show-images", "--clip", "measured", "--noise", "wavelet", "--releases", 4, "--delta", "1e-6"),
+        *("--near", "0.1", "--training", "0.1", "20", "--eta", "0.5", "--consistency", "--kappa", "0.5"),
     )
     assert ended.code == 0
     document = ReconstructionReport.load(tmp_path).document
@@ -124,7 +136,11 @@ def test_members_as_targets_are_a_warning_and_shown_where_asked(diffaudit, train
     assert "Measures the prior's memory" in ended.out
     assert among(pictured(document), sides.members) == [True] * 4
     assert (document["releases"], document["delta"]) == (4, 1e-6)
+    assert list(document["rows"][0]["rero"]) == ["0.5"]
+    assert document["near"]["eta"] == 0.1
+    assert document["training"] == {"sampling_prob": 0.1, "num_steps": 20}
     attacker = document["attacker"]
+    assert (attacker["eta"], attacker["consistency"]) == (0.5, True)
     assert (attacker["clip"], attacker["noise"]) == ("measured", "wavelet")
     public = sides.nonmembers.x.reshape(24, -1) / 127.5 - 1
     norms = np.linalg.norm(public, axis=1)
@@ -145,6 +161,14 @@ MISTAKES = {
     "no steps": (("--steps", "0"), "--steps must be at least 1, got 0."),
     "no release": (("--releases", "0"), "--releases must be at least 1, got 0."),
     "delta": (("--delta", "0"), "--delta must lie between 0 and 1, got 0."),
+    "eta": (("--eta", "0"), "--eta must be above 0, or all draws are the same, got 0."),
+    "kappa": (("--kappa", "1"), "kappa is 1: the chance of a guess from the prior lies between 0 and 1."),
+    "near": (("--near", "0"), "--near must be a mean squared error above 0, got 0."),
+    "chance of a step": (
+        ("--training", "2", "10"),
+        "--training takes a chance above 0, at most 1, and a number of step",
+    ),
+    "no step": (("--training", "0.1", "0"), "--training takes a chance above 0, at most 1, and a number of steps"),
     "no block": (("--block", "0"), "--block must be at least 1, got 0."),
     "seed": (("--seed", "-1"), "--seed must be from 0 to 4294967295, got -1."),
     "missing": (("--targets", "BAD/nowhere.npz"), "there is no BAD/nowhere.npz"),

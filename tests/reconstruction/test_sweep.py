@@ -9,10 +9,14 @@ import pytest
 from diffaudit_jax import models
 from diffaudit_jax.importers.callables import from_sampler
 from diffaudit_jax.metrics import gdp_epsilon, rero
+from diffaudit_jax.metrics.bounds import prior_kappa
+from diffaudit_jax.metrics.intervals import clopper_pearson
+from diffaudit_jax.metrics.subsampled import rero_subsampled
 from diffaudit_jax.process import ddpm_linear
 from diffaudit_jax.reconstruction import Knowledge, dense, linear_unit, random_mlp, reconstruct
 from diffaudit_jax.reconstruction.baselines import fit_baselines
 from diffaudit_jax.reconstruction.levels import noise_levels, reconstructed, released
+from diffaudit_jax.reconstruction.promises import Training
 from diffaudit_jax.reconstruction.released import Release
 from diffaudit_jax.reconstruction.scoring import Scorer, distances, effective_norm, ranked, without_prior
 from diffaudit_jax.reconstruction.sweep import sweep
@@ -77,22 +81,22 @@ def test_linear_attacks_err_as_they_must(swept):
 
 def test_the_release_errs_as_an_attacker_without_a_prior():
     found = released(KEY, X, np.array(MUS), linear_unit(SHAPE))
-    expected = without_prior(X, np.array(MUS))["mse"]
+    expected = without_prior(X, np.array(MUS)).mean["mse"]
     for k, mu in enumerate(MUS):
         np.testing.assert_allclose(expected[k], noise(X, mu) ** 2, rtol=1e-9)
         assert within(((found.y[k] - np.float64(X)) ** 2).mean((1, 2, 3)), expected[k])
 
 
 def test_a_sweep_has_the_release_clipped_and_what_it_is_expected_to_err(swept):
-    assert within(swept.scores["release"]["mse"][-1], swept.uninformed["mse"][-1])
-    assert within(swept.scores["release"]["psnr"][-1], swept.uninformed["psnr"][-1])
-    assert within(swept.scores["release"]["ncc"][1], swept.uninformed["ncc"][1])
-    assert (swept.scores["release"]["mse"][0] < swept.uninformed["mse"][0]).all()
+    assert within(swept.scores["release"]["mse"][-1], swept.bounds.uninformed.mean["mse"][-1])
+    assert within(swept.scores["release"]["psnr"][-1], swept.bounds.uninformed.mean["psnr"][-1])
+    assert within(swept.scores["release"]["ncc"][1], swept.bounds.uninformed.mean["ncc"][1])
+    assert (swept.scores["release"]["mse"][0] < swept.bounds.uninformed.mean["mse"][0]).all()
     assert np.abs(swept.shown.release).max() <= 1
 
 
 def test_the_prior_is_expected_to_do_what_it_does(swept):
-    expected, se = swept.prior_curve
+    expected, se = swept.bounds.prior_curve
     done = swept.scores["posterior mean"]["mse"]
     spread = done.std(axis=1, ddof=1) / np.sqrt(len(X))
     # What reading between levels adds is known of Gaussian data: up to exp(log(2)^2/32).
@@ -102,7 +106,7 @@ def test_the_prior_is_expected_to_do_what_it_does(swept):
 def test_bounds_are_those_of_mu(swept):
     np.testing.assert_array_equal(swept.mus, MUS)
     np.testing.assert_array_equal(swept.epsilons, gdp_epsilon(MUS, 1e-5))
-    for kappa, bound in swept.rero.items():
+    for kappa, bound in swept.bounds.rero.items():
         np.testing.assert_array_equal(bound, rero(kappa, MUS))
 
 
@@ -111,9 +115,9 @@ def test_four_releases_say_as_much_as_one_of_twice_the_mu():
     found = sweep(KEY, prior(), x, joint / 2, num=2, steps=2, num_releases=4)
     np.testing.assert_array_equal(found.epsilons, gdp_epsilon(joint, 1e-5))
     np.testing.assert_allclose(found.sigma, noise(x, joint[:, None]), rtol=16 * EPS32)
-    np.testing.assert_allclose(found.rero[1e-4], rero(1e-4, joint), rtol=1e-12)
-    for name, want in without_prior(x, joint).items():
-        np.testing.assert_allclose(found.uninformed[name], want, rtol=1e-12)
+    np.testing.assert_allclose(found.bounds.rero[1e-4], rero(1e-4, joint), rtol=1e-12)
+    for name, want in without_prior(x, joint).mean.items():
+        np.testing.assert_allclose(found.bounds.uninformed.mean[name], want, rtol=1e-12)
 
 
 def test_targets_are_found_where_noise_is_little_and_guessed_where_it_is_all(swept):
@@ -221,7 +225,7 @@ def test_a_distance_of_ones_own_is_scored_beside():
     score = np.abs(found.shown.diffusion.astype(np.float64) - X[:4]).mean((2, 3, 4))
     np.testing.assert_allclose(found.scores["diffusion"]["lpips"], score, rtol=64 * EPS32)
     assert found.transition["diffusion"]["lpips"].half == pytest.approx(found.unrelated["lpips"].mean() / 2)
-    assert found.prior_curve is None
+    assert found.bounds.prior_curve is None
     assert set(found.scores) == {"diffusion", "posterior mean", "release"}
 
 
@@ -274,7 +278,7 @@ def test_a_prior_without_a_null_class_is_told_the_classes_of_public_images():
     conditional = diffusion_target(network.init(jax.random.key(0)), network, process, X.shape[1:], num_classes=3)
     asked = {"public": PUBLIC[:6], "num": 2, "steps": 2, "cond": np.arange(4) % 3}
     found = sweep(KEY, conditional, X[:4], [1.0, 5.0], public_cond=np.arange(6) % 3, **asked)
-    assert np.isfinite(found.prior_curve).all()
+    assert np.isfinite(found.bounds.prior_curve).all()
     with pytest.raises(InputError, match="no null class"):
         sweep(KEY, conditional, X[:4], [1.0, 5.0], **asked)
 
@@ -282,10 +286,68 @@ def test_a_prior_without_a_null_class_is_told_the_classes_of_public_images():
 def test_bounds_of_the_linear_unit_are_not_set_beside_another_leak():
     leak = dense(random_mlp(KEY, X.shape[1:]), X.shape[1:])
     found = sweep(KEY, prior(), X[:4], [5.0, 50.0], public=PUBLIC[:6], num=2, steps=2, leak=leak)
-    assert found.prior_curve is None
-    assert found.uninformed == {}
+    assert found.bounds.prior_curve is None
+    assert found.bounds.uninformed is None
+    assert found.bounds.picked is None
+    assert found.believed is None
 
 
 def test_psnr_has_no_transition(swept):
     """It has no best value, and half way to the last one goes with the grid."""
     assert {*swept.transition["diffusion"]} == {"mse", "ssim", "ncc"}
+
+
+def test_nobody_picks_targets_more_often_than_is_promised(swept):
+    """The likeliest of all targets, naively: the one whose clipped gradient is nearest to that which was released."""
+    picked = swept.bounds.picked
+    exact = released(jax.random.split(KEY, 3)[0], X, np.array(MUS), linear_unit(SHAPE))
+    flat = np.float64(X).reshape(len(X), -1)
+    norms = np.maximum(np.linalg.norm(flat, axis=1), 1)[:, None]
+    for k, mu in enumerate(MUS):
+        gradients = np.float64(exact.y[k]).reshape(len(X), -1) / norms
+        nearest = ((gradients[:, None] - (flat / norms)[None]) ** 2).sum(-1).argmin(1)
+        assert picked.found[k].top1.value == (nearest == np.arange(len(X))).mean()
+        np.testing.assert_allclose(picked.bound[k], rero(1 / len(X), mu))
+        assert picked.found[k].top1.low <= picked.bound[k]
+        for method in swept.retrieval.values():
+            assert method[k].top1.low <= picked.bound[k]
+    assert picked.found[1].top1.value > 0.5
+    assert picked.training is picked.training_bound is None
+
+
+def test_what_the_attacker_does_not_know_does_not_change_the_bounds():
+    x, mus = X[:4], [3.0, 8.0]
+    ignorant = sweep(KEY, prior(), x, mus, num=2, steps=2, knowledge=Knowledge(noise="wavelet"))
+    told = sweep(KEY, prior(), x, mus, num=2, steps=2)
+    assert ignorant.bounds.picked.found == told.bounds.picked.found
+    np.testing.assert_allclose(told.believed, 1, rtol=16 * EPS32)
+    np.testing.assert_allclose(ignorant.believed, ignorant.sigma / told.sigma, rtol=16 * EPS32)
+    assert np.abs(ignorant.believed - 1).max() > 0.01
+
+
+def test_coming_near_is_counted_and_bounded_by_what_public_images_tell():
+    eta = 0.03
+    found = sweep(KEY, prior(), X, [3.0, 30.0], public=PUBLIC, num=2, steps=2, near=eta, training=Training(0.5, 4))
+    near = found.bounds.near
+    guesses = np.concatenate([PUBLIC, PUBLIC.mean(0, keepdims=True)])
+    assert near.kappa == prior_kappa(distances(guesses, X), eta)
+    np.testing.assert_allclose(near.bound, rero(near.kappa.high, [3.0, 30.0]))
+    for method, scores in found.scores.items():
+        for k in range(2):
+            assert near.within[method][k] == clopper_pearson(int((scores["mse"][k] <= eta).sum()), len(X))
+    assert near.within["posterior mean"][1].value == 1
+    whole = found.bounds.picked.training_bound
+    assert whole == tuple(rero_subsampled(1 / len(X), mu, 0.5, 4, num_draws=5000) for mu in (3.0, 30.0))
+    assert whole[0].value < whole[1].value
+
+
+def test_releases_without_noise_to_speak_of_have_a_range_all_the_same():
+    told = without_prior(X[:4], np.array([5.0, 1e6]))
+    for metric, mean in told.mean.items():
+        assert (told.low[metric] <= mean).all()
+        assert (mean <= told.high[metric]).all()
+    assert (told.low["ncc"][0] < told.mean["ncc"][0] - 0.01).all()
+    draws = np.random.default_rng(2).standard_normal((4000, *SHAPE)) * noise(X[:1], 5.0)
+    errors = (draws**2).mean((1, 2, 3))
+    inside = ((told.low["mse"][0, 0] < errors) & (errors < told.high["mse"][0, 0])).mean()
+    assert abs(inside - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 4000)

@@ -11,6 +11,8 @@ from PIL import Image
 from scipy import stats
 
 from diffaudit_jax.metrics import Estimate, Retrieval, Transition
+from diffaudit_jax.reconstruction.promises import Bounds, Near, Picked, Training
+from diffaudit_jax.reconstruction.scoring import WithoutPrior
 from diffaudit_jax.reconstruction.sweep import Shown, Sweep
 from diffaudit_jax.report.reconstruction import (
     NUM_RESAMPLES,
@@ -30,6 +32,7 @@ from .test_page import Page
 MUS = (1.0, 5.0, 20.0, 100.0)
 N, SHAPE = 8, (6, 6, 1)
 ATTACKER = {"clip": "known", "noise": "known", "typical_norm": None, "steps": 50, "samples": 4}
+UNINFORMED = ("mse", "psnr", "ncc")
 WITHOUT_PUBLIC = ("diffusion", "posterior mean", "release")
 
 
@@ -37,7 +40,7 @@ def found(value, low, high):
     return Retrieval(Estimate(value, low, high), N, 1 / N)
 
 
-def made_up(*, public=True, lpips=False, relative=None, top1=None, mus=MUS):
+def made_up(*, public=True, lpips=False, relative=None, top1=None, mus=MUS, near=None, training=None, believed=1.0):
     """A sweep in which errors fall as 1/mu; `relative` and `top1` are those of DDIM, one interval a mu."""
     rng, k = np.random.default_rng(5), len(mus)
     methods = tuple(METHODS) if public else WITHOUT_PUBLIC
@@ -50,10 +53,12 @@ def made_up(*, public=True, lpips=False, relative=None, top1=None, mus=MUS):
     place = Transition(Estimate(8.0, 0.0, np.inf), 0.4, np.linspace(0, 1, k), "")
     nowhere = Transition(None, 0.4, np.zeros(k), f"the metric is not half way at mu = {mus[-1]:g} yet.")
     pictures = rng.uniform(-1, 1, (k, 2, *SHAPE)).astype(np.float32)
+    whole = Estimate(0.7, 0.6, 0.8)
     return Sweep(
         mus=grid,
         epsilons=grid**2 / 2,
         sigma=6 / grid[:, None] * np.ones(N),
+        believed=believed * np.ones((k, N)),
         scores=scores,
         unrelated={kind: rng.uniform(0.4, 0.6, N) for kind in kinds},
         retrieval={name: tuple(found(*row) for row in top1) for name in methods},
@@ -61,9 +66,17 @@ def made_up(*, public=True, lpips=False, relative=None, top1=None, mus=MUS):
         agreement_error=mse["posterior mean"] * 1.5,
         agreement_ratio=mse["posterior mean"],
         agreement_rank=(Estimate(0.5, 0.1, 0.8),) * k,
-        uninformed={kind: 1 / grid[:, None] * np.ones(N) for kind in ("mse", "psnr", "ncc")},
-        rero={1e-2: np.linspace(0.1, 1, k), 1e-6: np.linspace(0, 1, k)},
-        prior_curve=(1 / grid, 0.1 / grid) if public else None,
+        bounds=Bounds(
+            rero={1e-2: np.linspace(0.1, 1, k), 1e-6: np.linspace(0, 1, k)},
+            uninformed=WithoutPrior(
+                *({kind: f / grid[:, None] * np.ones(N) for kind in UNINFORMED} for f in (1, 0.9, 1.2))
+            ),
+            prior_curve=(1 / grid, 0.1 / grid) if public else None,
+            picked=Picked(
+                (found(0.5, 0.3, 0.7),) * k, np.linspace(0.6, 0.9999, k), training, training and (whole,) * k
+            ),
+            near=near,
+        ),
         transition={name: {kind: nowhere if kind == "psnr" else place for kind in kinds} for name in methods},
         shown=shown(pictures),
     )
@@ -160,7 +173,7 @@ def test_rows_hold_means_bounds_and_the_prior_by_itself():
                 assert got["low"] < got["value"] < got["high"]
         half = stats.norm.isf(0.025) * 0.1 / MUS[k]
         assert row["prior_curve"]["high"] - row["prior_curve"]["value"] == pytest.approx(half)
-        assert row["rero"] == {"0.01": sweep.rero[1e-2][k], "1e-06": sweep.rero[1e-6][k]}
+        assert row["rero"] == {"0.01": sweep.bounds.rero[1e-2][k], "1e-06": sweep.bounds.rero[1e-6][k]}
         np.testing.assert_allclose(row["agreement"]["told"], sweep.agreement_error[k] / 2, rtol=1e-3)
         np.testing.assert_allclose(row["agreement"]["true"], sweep.scores["posterior mean"]["mse"][k], rtol=1e-3)
 
@@ -284,3 +297,37 @@ def test_numbers_are_short():
     assert [short(value) for value in (1.0, 33.11, 5426.0, 1e-5, 5e6)] == ["1", "33.1", "5,430", "1e-5", "5e6"]
     assert bounded(None) == "\N{EN DASH}"
     assert bounded({"value": 0.5, "low": 0.1, "high": None}) == "0.5 [0.1, above the grid]"
+
+
+NEAR = Near(
+    0.05,
+    Estimate(0.02, 0.0, 0.125),
+    np.array([0.2, 0.5, 0.9, 0.99999]),
+    {name: (Estimate(0.25, 0.1, 0.5),) * 4 for name in METHODS},
+)
+
+
+def test_what_is_promised_stands_beside_what_was_reached():
+    document = reported(made_up(near=NEAR, training=Training(0.01, 1000))).document
+    assert document["training"] == {"sampling_prob": 0.01, "num_steps": 1000}
+    assert document["near"] == {"eta": 0.05, "kappa": {"value": 0.02, "low": 0.0, "high": 0.125}}
+    row = document["rows"][1]
+    assert row["picked"]["training"] == {"value": 0.7, "low": 0.6, "high": 0.8}
+    assert row["near"]["within"]["posterior mean"] == {"value": 0.25, "low": 0.1, "high": 0.5}
+    text = Page(render_reconstruction(document)).text
+    assert "Near is a mean squared error of 0.05 or less." in text
+    assert "with probability 0.01, 1,000 steps long" in text
+    # A bound is rounded up.
+    assert "100\N{NO-BREAK SPACE}%" in text
+    plain = Page(render_reconstruction(reported().document)).text
+    assert "Near is" not in plain
+    assert "whole training" not in plain
+
+
+def test_noise_that_is_believed_wrongly_is_told():
+    told = [
+        " ".join(reported(made_up(believed=ratio), attacker={**ATTACKER, "noise": noise}).document["limits"])
+        for ratio, noise in ((1.5, "wavelet"), (1.1, "wavelet"), (1.5, "known"))
+    ]
+    assert "at mu = 1 the attacker believes 1.5 times the noise there is" in told[0]
+    assert [("structure of the image" in text) for text in told] == [True, False, False]
