@@ -19,6 +19,7 @@ from diffaudit_jax.cli.main import main
 from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.report.reconstruction import ReconstructionReport
 from diffaudit_jax.types import InputError
+from tests.parity.guided_cases import FIXTURES
 
 from .conftest import at, scores
 
@@ -145,6 +146,20 @@ def test_members_as_targets_are_a_warning_and_shown_where_asked(diffaudit, train
     public = sides.nonmembers.x.reshape(24, -1) / 127.5 - 1
     norms = np.linalg.norm(public, axis=1)
     assert norms.min() < attacker["typical_norm"] < norms.max()
+
+
+def test_a_checkpoint_of_diffusers_is_a_prior(diffaudit, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    for name, x in {"targets": images[:6], "public": images[6:]}.items():
+        np.savez(tmp_path / f"{name}.npz", images=x)
+    given = ("--targets", tmp_path / "targets.npz", "--public", tmp_path / "public.npz", "--out", tmp_path / "out")
+    ended = diffaudit("reconstruct", FIXTURES / "diffusers" / "ddpm", *given, *QUICK)
+    assert ended.code == 0
+    document = ReconstructionReport.load(tmp_path / "out").document
+    assert document["counts"] == {"targets": 6, "known": None, "public": 20}
+    assert "The prior comes from elsewhere" in " ".join(document["limits"])
+    # Noise of 1/200 of the norm is next to none, for any network.
+    assert document["rows"][-1]["retrieval"]["diffusion"]["value"] == 1
 
 
 MISTAKES = {
