@@ -26,8 +26,9 @@ from diffaudit_jax.reconstruction.baselines import clipped
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.leaks import LINEAR, Leak, linear_unit
 from diffaudit_jax.reconstruction.levels import prior_errors, reconstructed, released, untrained
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
-from diffaudit_jax.reconstruction.scoring import Perceptual, Scorer
+from diffaudit_jax.reconstruction.scoring import Scorer
 from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
@@ -138,7 +139,7 @@ def sweep(
       leak: The model that leaks; a linear unit, which the bounds are about, if not given.
       cond: Classes [n] of a conditional prior, or None.
       public_cond: Classes [m] of the public images, of which the prior's curve is told; or None.
-      perceptual: Pure function of one pair of images to a distance, scored as "lpips".
+      perceptual: Distance of images that is scored as "lpips", or None.
       shown: How many targets are kept in pictures.
       block: Reconstructions per dispatch.
       progress: Called with (releases done, k n) after every block.
@@ -173,7 +174,9 @@ def sweep(
     images = {"diffusion": drawn.diffusion, "posterior mean": drawn.mean, "release": clipped(np.asarray(found.y))}
     images |= {} if seen is None else untrained(found, seen)
     scorer = Scorer(perceptual, block=block)
-    scores, unrelated = {name: scorer(each, x) for name, each in images.items()}, scorer.unrelated(x)
+    # All methods at once, so that the features of a target are made once.
+    every, unrelated = scorer(np.stack([*images.values()], dtype=np.float32), x), scorer.unrelated(x)
+    scores = {name: {metric: values[i] for metric, values in every.items()} for i, name in enumerate(images)}
     told = [agreement(row, x if seen is None else seen) for row in drawn.samples]
     errors = np.stack([each.error for each in told])
     true = [((row - x[:, None]).astype(np.float64) ** 2).reshape(len(x), -1).mean(axis=1) for row in drawn.samples]

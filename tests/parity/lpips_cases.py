@@ -1,4 +1,4 @@
-"""What LPIPS is compared with PyTorch's on: weights and images drawn from a seed, so that the fixture holds answers only."""
+"""What LPIPS and PyTorch are both asked: weights and images drawn from a seed, so that a fixture holds answers only."""
 
 import functools
 from pathlib import Path

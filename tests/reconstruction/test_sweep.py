@@ -13,6 +13,7 @@ from diffaudit_jax.process import ddpm_linear
 from diffaudit_jax.reconstruction import Knowledge, dense, linear_unit, random_mlp, reconstruct
 from diffaudit_jax.reconstruction.baselines import fit_baselines
 from diffaudit_jax.reconstruction.levels import noise_levels, reconstructed, released
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.released import Release
 from diffaudit_jax.reconstruction.scoring import Scorer, distances, effective_norm, ranked, without_prior
 from diffaudit_jax.reconstruction.sweep import sweep
@@ -216,7 +217,7 @@ def test_noise_that_float32_does_not_have_is_refused():
 
 
 def test_a_distance_of_ones_own_is_scored_beside():
-    apart = lambda x, y: abs(x - y).mean()  # noqa: E731
+    apart = Perceptual((), lambda params, x: x, lambda params, u, v: abs(u - v).mean())
     found = sweep(KEY, prior(), X[:4], (3, 9), num=2, steps=2, perceptual=apart)
     score = np.abs(found.shown.diffusion.astype(np.float64) - X[:4]).mean((2, 3, 4))
     np.testing.assert_allclose(found.scores["diffusion"]["lpips"], score, rtol=64 * EPS32)
