@@ -158,8 +158,8 @@ def sweep(
     bounds = {kappa: rero(kappa, grid, num_releases) for kappa in kappas}
     joint = grid * num_releases**0.5
     epsilons = gdp_epsilon(joint, delta)
-    x = checked_targets(targets, prior.shape, cond)
-    seen = None if public is None else checked_public(public, x)
+    x = checked_targets(targets, prior.shape, cond, prior.num_classes)
+    seen = None if public is None else checked_public(public, x, public_cond, prior.num_classes)
     keys = jax.random.split(key, 3)
     leak = leak or linear_unit(x.shape[1:])
     found = released(keys[0], x, grid, leak, num_releases=num_releases, knowledge=knowledge, block=block)

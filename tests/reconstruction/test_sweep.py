@@ -280,6 +280,23 @@ def test_a_prior_without_a_null_class_is_told_the_classes_of_public_images():
         sweep(KEY, conditional, X[:4], [1.0, 5.0], **asked)
 
 
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        ({"cond": [0, 2, 3, 1]}, r"^class 3 of target 2 is none that the prior knows: give one from 0 to 2\.$"),
+        ({"cond": [0, 2, -1, 1]}, "class -1 of target 2"),
+        ({"cond": [0, 2, 1, 1], "public_cond": [0, 1, 2, 0, 7]}, "class 7 of public image 4"),
+        ({"cond": [0, 2, 1, 1], "public_cond": [0, 1]}, r"every public image has its class, .* shape \(2,\) for 5"),
+    ],
+)
+def test_classes_that_the_prior_does_not_know_are_refused_before_the_network_runs(classes, says):
+    target, calls = counted(prior())
+    asked = {name: np.array(each) for name, each in classes.items()}
+    with pytest.raises(InputError, match=says):
+        sweep(KEY, replace(target, num_classes=3), X[:4], (2, 9), public=PUBLIC[:5], num=2, steps=2, **asked)
+    assert not calls
+
+
 def test_bounds_of_the_linear_unit_are_not_set_beside_another_leak():
     leak = dense(random_mlp(KEY, X.shape[1:]), X.shape[1:])
     found = sweep(KEY, prior(), X[:4], [5.0, 50.0], public=PUBLIC[:6], num=2, steps=2, leak=leak)
