@@ -62,6 +62,15 @@ def checked_public(public: Any, targets: Images, cond: Any = None, num_classes: 
     return seen
 
 
+def typical_norm(public: Any) -> float:
+    """Returns the mean norm of public images, uint8 or in [-1, 1]: what a target's is taken for where it is not known.
+
+    It is the norm of a linear unit's gradient before clipping; see `Knowledge.typical_norm`.
+    """
+    x = np.asarray(to_signed(jnp.asarray(public)), np.float64)
+    return float(np.linalg.norm(x.reshape(len(x), -1), axis=1).mean())
+
+
 def _check_classes(what: str, x: Images, cond: Any, num_classes: int | None) -> None:
     if cond is None:
         return
