@@ -28,7 +28,6 @@ from diffaudit_jax.reconstruction.leaks import LINEAR, Leak, linear_unit
 from diffaudit_jax.reconstruction.levels import prior_errors, reconstructed, released, untrained
 from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
-from diffaudit_jax.reconstruction.scoring import Scorer
 from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
@@ -151,7 +150,7 @@ def sweep(
 
     Raises:
       InputError: if the prior offers samples only or has another shape, a setting cannot be, targets are too few, the
-        same, of one colour or public, or the noise cannot be estimated in the way asked for.
+        same, of one colour, public or of unknown class, or the noise cannot be estimated in the way asked for.
     """
     grid = np.unique(checked_mu(mus))
     _check(prior, grid, num, steps, eta)
@@ -160,11 +159,9 @@ def sweep(
     epsilons = gdp_epsilon(joint, delta)
     x = checked_targets(targets, prior.shape, cond, prior.num_classes)
     seen = None if public is None else checked_public(public, x, public_cond, prior.num_classes)
-    keys = jax.random.split(key, 3)
-    leak = leak or linear_unit(x.shape[1:])
+    keys, leak = jax.random.split(key, 3), leak or linear_unit(x.shape[1:])
     found = released(keys[0], x, grid, leak, num_releases=num_releases, knowledge=knowledge, block=block)
-    linear = leak.name == LINEAR
-    sigma_eff = scoring.effective_norm(x) / joint[:, None]
+    linear, sigma_eff = leak.name == LINEAR, scoring.effective_norm(x) / joint[:, None]
     curve = None
     if seen is not None and linear:
         curve = prior_errors(keys[2], prior, seen, sigma_eff, cond=public_cond, block=block)
@@ -173,7 +170,7 @@ def sweep(
     )
     images = {"diffusion": drawn.diffusion, "posterior mean": drawn.mean, "release": clipped(np.asarray(found.y))}
     images |= {} if seen is None else untrained(found, seen)
-    scorer = Scorer(perceptual, block=block)
+    scorer = scoring.Scorer(perceptual, block=block)
     # All methods at once, so that the features of a target are made once.
     every, unrelated = scorer(np.stack([*images.values()], dtype=np.float32), x), scorer.unrelated(x)
     scores = {name: {metric: values[i] for metric, values in every.items()} for i, name in enumerate(images)}
