@@ -17,8 +17,8 @@ from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.metrics.bounds import checked_kappa, checked_mu
 from diffaudit_jax.reconstruction import Knowledge
 from diffaudit_jax.reconstruction.denoise import prior_of
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Training
-from diffaudit_jax.reconstruction.scoring import Perceptual
 from diffaudit_jax.reconstruction.sweep import sweep
 from diffaudit_jax.reconstruction.targets import LEAST
 from diffaudit_jax.report.reconstruction import ReconstructionReport, reconstruction_report, scores_npz
@@ -230,12 +230,12 @@ def aimed(options: Reconstruct) -> Aim:
 
 
 def perceptual_of(net: str, shape: tuple[int, ...]) -> tuple[Perceptual | None, tuple[int, int] | None]:
-    """Returns LPIPS of one pair, and the size to which images of this shape are enlarged for it; None for "none"."""
+    """Returns LPIPS, and the size to which images of this shape are enlarged for it; None for "none"."""
     if net == "none":
         return None, None
     lpips = models.lpips("vgg" if net == "vgg" else "alex")
-    upsampled, params = lpips.upsampled_to(shape), importers.lpips_weights(net)
-    return (lambda x, y: lpips.distance(params, x, y)), upsampled
+    upsampled = lpips.upsampled_to(shape)
+    return Perceptual(importers.lpips_weights(net), lpips.features, lpips.between), upsampled
 
 
 def provenance(aim: Aim, options: Reconstruct) -> dict[str, Any]:
