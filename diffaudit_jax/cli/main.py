@@ -22,12 +22,15 @@ from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.reconstruct import Reconstruct, run_reconstruct
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
+from diffaudit_jax.cli.studied import run_study
+from diffaudit_jax.cli.study import VARIED, Study
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.report import Report
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.reconstruction import ReconstructionReport
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
+from diffaudit_jax.report.studies import StudyReport
 from diffaudit_jax.types import InputError, known
 
 Command = (
@@ -36,10 +39,11 @@ Command = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Attacks, tyro.conf.subcommand("attacks")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
-NAMES = ("quickstart", "train", "sample", "audit", "reconstruct", "attacks", "report")
+NAMES = ("quickstart", "train", "sample", "audit", "reconstruct", "study", "attacks", "report")
 SEEDS = 2**32
 
 
@@ -67,19 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             _fail(
                 "the device is out of memory: train with a smaller --batch (--microbatch with --dp) or --channels, "
-                "audit or reconstruct with a smaller --block."
+                "audit, reconstruct or study with a smaller --block."
             )
         except KeyboardInterrupt:
-            _say(f"stopped; the same command {'begins anew' if words[:1] == ['reconstruct'] else 'goes on from here'}.")
+            anew = words[0] in ("reconstruct", "study")
+            _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 
 
-def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruct | Attacks | DrawReport:
+def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruct | Study | Attacks | DrawReport:
     if words[:1] == ["--version"]:
         print(f"diffaudit {__version__}")
         raise SystemExit(0)
     if words and not words[0].startswith("-"):
         known("command", words[0], NAMES)
+    if words[:1] == ["study"] and words[1:] and not words[1].startswith("-"):
+        known("study", words[1], VARIED)
     command = tyro.cli(
         Command,
         prog="diffaudit",
@@ -92,7 +99,7 @@ def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruc
     return command
 
 
-def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Attacks | DrawReport) -> None:
+def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Study | Attacks | DrawReport) -> None:
     if isinstance(command, Quickstart):
         _conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
@@ -106,6 +113,8 @@ def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Attacks | 
         _conclude(run_audit(command), command.out / "report.html")
     elif isinstance(command, Reconstruct):
         _tell(run_reconstruct(command), command.out / "report.html")
+    elif isinstance(command, Study):
+        _compare(run_study(command), command.varied.out / "report.html")
     elif isinstance(command, Attacks):
         _list()
     else:
@@ -136,6 +145,18 @@ def _tell(report: ReconstructionReport, page: Path) -> None:
     for row in report.document["rows"]:
         found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
         table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
+    _print(report.document["verdict"], table, page)
+
+
+def _compare(report: StudyReport, page: Path) -> None:
+    """Prints the verdict, the error of every variant by mu and the report's path."""
+    variants = report.document["variants"]
+    table = Table("mu", box=None, header_style="bold", title="mean squared error", title_justify="left", title_style="")
+    for variant in variants:
+        table.add_column(Text(variant["name"]))
+    for k, row in enumerate(report.document["rows"]):
+        means = (variant["scores"]["mse"][k] for variant in variants)
+        table.add_row(f"{row['mu']:g}", *(f"{mean['value']:.3g}" if mean else "\N{EN DASH}" for mean in means))
     _print(report.document["verdict"], table, page)
 
 
