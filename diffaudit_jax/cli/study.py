@@ -99,7 +99,7 @@ class Seen:
 class Priors:
     """The same attack by priors that are further and further from the targets' data, and by none."""
 
-    priors: tyro.conf.Positional[tuple[Path, ...]]
+    priors: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH PATH ...")]
     """Diffusion models, 3 or more, the one of the targets' data first; the attack without one is added."""
     targets: str
     """Images that are attacked: a path or name as in `diffaudit train`."""
@@ -117,7 +117,7 @@ class Priors:
 class Sizes:
     """The same images attacked at several sizes, each with a prior of its own."""
 
-    priors: tyro.conf.Positional[tuple[Path, ...]]
+    priors: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH PATH ...")]
     """Diffusion models of different sizes of images, 2 or more."""
     targets: str
     """Images that are attacked, of the largest size or more; they are brought down to each prior's by means over

@@ -36,11 +36,12 @@ def of_rounds(found: Rounds) -> Study:
     """The mean of T releases is a variant, and so is one release that says as much."""
     many = [f"mean of {count}" for count in found.rounds]
     ones = [f"one of mu sqrt({count})" for count in found.rounds]
+    rows = _rows(many, found.averaged) | _rows(ones, found.single)
     pairs = zip(many, ones, found.difference, found.rounds, strict=True)
     return Study(
         kind="rounds",
         mus=found.mus,
-        variants=_rows(many, found.averaged) | _rows(ones, found.single),
+        variants={name: rows[name] for pair in zip(many, ones, strict=True) for name in pair},
         differences=tuple(Difference(a, b, scores, mu_ratio=float(count) ** 0.5) for a, b, scores, count in pairs),
     )
 

@@ -26,7 +26,7 @@ LABELS = {
     "remembered": "Measures the prior's memory, not the privacy of the release",
     "forgotten": "No memory of training images is seen",
     "ordered": "Nearer priors show more",
-    "unordered": "Distance does not order these priors",
+    "unordered": "Not clear whether distance decides",
     "later": "Larger images show later",
     "sizes": "Measured by size",
     "memory": "Measures the prior's memory, not the privacy of the release",
@@ -85,14 +85,13 @@ def _noise(document: Document) -> Found:
     else:
         headline = "There is no error to set the cost of not knowing the noise beside."
     told = {
-        "wavelet": "An attacker who estimates the noise from the release's finest wavelets",
-        "typical": "One who is told the noise but not the factor of clipping, and takes public images' usual norm,",
+        "wavelet": "who estimates the noise from the release's finest wavelets",
+        "typical": "who knows the noise but not the factor of clipping, and takes public images' usual norm,",
     }
     sentences = [
-        f"{told.get(name, f'One who believes in {name}')} has {change(cost)} of error at mu = {mu:g}"
-        + (f" and {change(rows[0][1])} at mu = {rows[0][0]:g}." if len(rows) > 1 else ".")
+        f"The error of one {told.get(name, f'who believes in {name}')} changes by {_ends(rows)}."
         for name, rows in found.items()
-        for mu, cost in rows[-1:]
+        if rows
     ]
     return "cheap" if cheap else "costly", headline, sentences
 
@@ -106,7 +105,14 @@ def _rounds(document: Document) -> Found:
         for mu, cost in _shares(document, each)
     ]
     off = [(count, mu, cost) for count, mu, cost in rows if cost["low"] > 0 or cost["high"] < 0]
-    shown = [_same(count, mu, cost) for count, mu, cost in rows if count == max(row[0] for row in rows)]
+    if not rows:
+        return "add", "One release of mu sqrt(T) leaves no error to set that of T releases beside.", []
+    most = max(row[0] for row in rows)
+    ends = [(mu, cost) for count, mu, cost in rows if count == most]
+    shown = [
+        f"The error of {most} releases of mu = {mu:g} is beside that of one of mu = {mu * most**0.5:g} {change(cost)}."
+        for mu, cost in dict([ends[0], ends[-1]]).items()
+    ]
     if off:
         count, mu, cost = max(off, key=lambda row: abs(row[2]["value"]))
         headline = (
@@ -122,19 +128,13 @@ def _rounds(document: Document) -> Found:
     return "add", headline, shown
 
 
-def _same(count: int, mu: float, cost: dict[str, float]) -> str:
-    return f"{count} releases of mu = {mu:g} beside one of mu = {mu * count**0.5:g}: {change(cost)} of error."
-
-
 def _seen(document: Document) -> Found:
     """Whether training images are reconstructed with clearly less error, at each mu by its own interval."""
     (each,) = document["differences"]
-    mus, shares = [row["mu"] for row in document["rows"]], dict(_shares(document, each))
+    mus = [row["mu"] for row in document["rows"]]
     less = [mu for mu, gap in zip(mus, each["scores"]["mse"], strict=True) if gap["high"] < 0]
     sizes = {variant["name"]: variant["targets"] for variant in document["variants"]}
-    told = [
-        f"At mu = {mu:g} the error of training images is {change(cost)} beside others'." for mu, cost in shares.items()
-    ]
+    told = [f"The error of training images is beside others' {_ends(_shares(document, each))}."]
     beside = f"{sizes[each['name']]} images that trained the prior and {sizes[each['than']]} that did not"
     if not less:
         return "forgotten", f"Of {beside}, the first are at no mu clearly nearer to the truth.", told
@@ -156,25 +156,27 @@ def _priors(document: Document) -> Found:
     mus = [row["mu"] for row in document["rows"]]
     rows = [(mu, rank) for mu, rank in zip(mus, ranks, strict=True) if rank]
     clear = [mu for mu, rank in rows if rank["low"] is not None and rank["low"] > 0]
-    first, last = rows[0], rows[-1]
-    between = f"{first[1]['value']:.2f} at mu = {first[0]:g} and {last[1]['value']:.2f} at mu = {last[0]:g}"
-    num = len(document["variants"])
+    first, last = (f"{bounded(rank)} at mu = {mu:g}" for mu, rank in (rows[0], rows[-1]))
+    over = f"the rank correlation of distance and error over {len(document['variants'])} priors is {first} and {last}"
     if clear:
+        where = _listed(clear)
         headline = (
-            f"The further a prior is from the targets' data, the more it errs, clearly so at mu = {_listed(clear)}: "
-            f"the rank correlation of distance and error over {num} priors is {between}."
+            f"The further a prior is from the targets' data, the more it errs, clearly so at mu = {where}: {over}."
         )
     else:
-        headline = (
-            f"Over these {num} priors, distance from the targets' data and error do not clearly go together at any mu: "
-            f"their rank correlation is {between}."
-        )
-    distances = "; ".join(f"{each['of']} {each['value']['value']:.3g}" for each in document["facts"] if each["value"])
+        headline = f"Whether a prior that is further from the targets' data errs more is not clear at any mu: {over}."
+    placed = [(each["of"], each["value"]) for each in document["facts"] if each["value"]]
+    distances = "; ".join(f"{name} {value['value']:.3g}" for name, value in placed)
     sentences = [f"Distances in nats: {distances}."]
+    if nearer := [name for name, value in placed if value["high"] is not None and value["high"] < 0]:
+        sentences.append(
+            f"On public images {' and '.join(nearer)} clearly errs less than the prior that was named first and taken "
+            f"for the matched one: train that one longer, or name another first."
+        )
     sentences += [
-        f"{each['name']} instead of {each['than']} has {change(cost)} of error at mu = {mu:g}."
+        f"The error by {each['name']} is beside that by {each['than']} {_ends(rows)}."
         for each in document["differences"]
-        for mu, cost in _shares(document, each)[-1:]
+        if (rows := _shares(document, each))
     ]
     return "ordered" if clear else "unordered", headline, sentences
 
@@ -196,7 +198,7 @@ def _sizes(document: Document) -> Found:
     ]
     if not placed:
         return "sizes", "At none of these sizes does the grid hold the mu at which images begin to show.", sentences
-    places = ", ".join(f"mu = {bounded(each['value'])} at {each['of']} a side" for each in placed)
+    places = " and ".join(f"mu = {bounded(each['value'])} at {each['of']} a side" for each in placed)
     ends = [(each["value"]["low"], each["value"]["high"]) for each in placed]
     apart = len(ends) > 1 and all(below[1] is not None and above[0] > below[1] for below, above in pairwise(ends))
     headline = f"Similarity (SSIM) is half way from unrelated images to the target at {places}."
@@ -218,13 +220,21 @@ def _shares(document: Document, difference: Mapping[str, Any]) -> list[tuple[flo
     return [(row["mu"], cost) for row, cost in rows if cost is not None]
 
 
+def _ends(rows: list[tuple[float, dict[str, float]]]) -> str:
+    """Writes a relative difference at the least mu and at the largest; a dash where there is none."""
+    if not rows:
+        return change(None)
+    return " and ".join(f"{change(cost)} at mu = {mu:g}" for mu, cost in dict([rows[0], rows[-1]]).items())
+
+
 def _most(costs: list[tuple[float, dict[str, float]]]) -> str:
     most = max(0.0, *(cost["high"] for _, cost in costs))
     return f"{at_most(100 * most, 2)}\N{NO-BREAK SPACE}%"
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if rounded else f"{0:.{digits}f}"
 
 
 def _listed(values: list[Any]) -> str:
