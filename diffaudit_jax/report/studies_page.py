@@ -12,7 +12,7 @@ from diffaudit_jax.report.page import flat, inline, own_text, template_environme
 from diffaudit_jax.report.reconstruction_figures import against_mu
 from diffaudit_jax.report.reconstruction_page import HEADINGS
 from diffaudit_jax.report.reconstruction_verdict import bounded, short
-from diffaudit_jax.report.studies_verdict import change
+from diffaudit_jax.report.studies_verdict import change, plain
 
 CLASSES = {
     "cheap": "detected",
@@ -64,7 +64,7 @@ def render_study(document: dict[str, Any]) -> str:
     """
     environment = template_environment()
     environment.filters |= {
-        "estimate": estimate, "percent": percent, "flat": flat, "bounded": bounded, "short": short, "change": change,
+        "estimate": estimate, "percent": percent, "flat": flat, "bounded": bounded, "short": short, "change": change, "plain": plain,
         "metric": lambda name: HEADINGS.get(name, name),
     }  # fmt: skip
     names = dict.fromkeys(fact["name"] for fact in document["facts"])

@@ -21,8 +21,8 @@ TITLES = {
 LABELS = {
     "cheap": "Hiding the noise protects little",
     "costly": "Not being told the noise costs the attacker",
-    "add": "Releases add up as theory says",
-    "apart": "Releases do not add up as theory says",
+    "add": "No departure from mu sqrt(T) is seen",
+    "apart": "Releases depart from mu sqrt(T)",
     "remembered": "Measures the prior's memory, not the privacy of the release",
     "forgotten": "No memory of training images is seen",
     "ordered": "Nearer priors show more",
@@ -70,6 +70,16 @@ def change(value: Mapping[str, float] | None) -> str:
     return f"{mid}\N{NO-BREAK SPACE}% [{low}, {high}]"
 
 
+def plain(value: Mapping[str, float | None] | None) -> str:
+    """Writes an estimate with three digits, ``0.9 [0.2, 1]``; a dash where there is none, or no end."""
+    if value is None:
+        return "\N{EN DASH}"
+    mid, low, high = (
+        "\N{EN DASH}" if (end := value[part]) is None else f"{end:.3g}" for part in ("value", "low", "high")
+    )
+    return f"{mid} [{low}, {high}]"
+
+
 def _noise(document: Document) -> Found:
     """How much more who estimates the noise errs; from the largest mu down to where that is no longer little."""
     found = {each["name"]: _shares(document, each) for each in document["differences"]}
@@ -110,7 +120,7 @@ def _rounds(document: Document) -> Found:
     most = max(row[0] for row in rows)
     ends = [(mu, cost) for count, mu, cost in rows if count == most]
     shown = [
-        f"The error of {most} releases of mu = {mu:g} is beside that of one of mu = {mu * most**0.5:g} {change(cost)}."
+        f"The error of {most} releases of mu = {mu:g}, beside that of one of mu = {mu * most**0.5:g}: {change(cost)}."
         for mu, cost in dict([ends[0], ends[-1]]).items()
     ]
     if off:
@@ -134,7 +144,7 @@ def _seen(document: Document) -> Found:
     mus = [row["mu"] for row in document["rows"]]
     less = [mu for mu, gap in zip(mus, each["scores"]["mse"], strict=True) if gap["high"] < 0]
     sizes = {variant["name"]: variant["targets"] for variant in document["variants"]}
-    told = [f"The error of training images is beside others' {_ends(_shares(document, each))}."]
+    told = [f"The error of training images, beside others': {_ends(_shares(document, each))}."]
     beside = f"{sizes[each['name']]} images that trained the prior and {sizes[each['than']]} that did not"
     if not less:
         return "forgotten", f"Of {beside}, the first are at no mu clearly nearer to the truth.", told
@@ -156,7 +166,7 @@ def _priors(document: Document) -> Found:
     mus = [row["mu"] for row in document["rows"]]
     rows = [(mu, rank) for mu, rank in zip(mus, ranks, strict=True) if rank]
     clear = [mu for mu, rank in rows if rank["low"] is not None and rank["low"] > 0]
-    first, last = (f"{bounded(rank)} at mu = {mu:g}" for mu, rank in (rows[0], rows[-1]))
+    first, last = (f"{plain(rank)} at mu = {mu:g}" for mu, rank in (rows[0], rows[-1]))
     over = f"the rank correlation of distance and error over {len(document['variants'])} priors is {first} and {last}"
     if clear:
         where = _listed(clear)
@@ -170,11 +180,11 @@ def _priors(document: Document) -> Found:
     sentences = [f"Distances in nats: {distances}."]
     if nearer := [name for name, value in placed if value["high"] is not None and value["high"] < 0]:
         sentences.append(
-            f"On public images {' and '.join(nearer)} clearly errs less than the prior that was named first and taken "
-            f"for the matched one: train that one longer, or name another first."
+            f"The distance of {' and '.join(nearer)} is clearly below 0: on public images the prior that was named "
+            f"first, and is taken for the matched one, errs more. Train it longer, or name another first."
         )
     sentences += [
-        f"The error by {each['name']} is beside that by {each['than']} {_ends(rows)}."
+        f"The error by {each['name']}, beside that by {each['than']}: {_ends(rows)}."
         for each in document["differences"]
         if (rows := _shares(document, each))
     ]
