@@ -107,7 +107,7 @@ def drawn(pool: data.Pool, what: str, num: int, seed: int) -> data.Pool:
     Raises:
       InputError: if there are too few.
     """
-    pool = pool.take(np.ptp(pool.x.reshape(len(pool), -1), axis=1) > 0)
+    pool = pool.take(np.ptp(pool.x, axis=(1, 2, 3)) > 0)
     if len(pool) < LEAST:
         raise InputError(f"there are {len(pool)} {what}: name {LEAST} or more with --targets or --others.")
     return pool.take(np.random.default_rng(seed).permutation(len(pool))[:num])
@@ -129,8 +129,8 @@ def factor_of(pool: data.Pool, shape: Sequence[int], path: Path) -> int:
 
 
 def brought_down(pool: data.Pool, factor: int) -> np.ndarray:
-    """Returns images in [-1, 1], float64, each pixel the exact mean over a block of `factor` x `factor`."""
-    return _sums(pool.x, factor) / (factor**2 * 127.5) - 1.0
+    """Returns images in [-1, 1], float64, each pixel the exact mean over a block; the bytes that they are, if 1 x 1."""
+    return pool.x if factor == 1 else _sums(pool.x, factor) / (factor**2 * 127.5) - 1.0
 
 
 def rounded_down(pool: data.Pool, factor: int) -> data.Pool:
@@ -140,7 +140,7 @@ def rounded_down(pool: data.Pool, factor: int) -> data.Pool:
 
 def varied(pool: data.Pool, factor: int) -> np.ndarray:
     """Returns which images, brought down, are not of one value all over, bool [n]."""
-    return np.ptp(_sums(pool.x, factor).reshape(len(pool), -1), axis=1) > 0
+    return np.ptp(_sums(pool.x, factor), axis=(1, 2, 3)) > 0
 
 
 def _sums(x: np.ndarray, factor: int) -> np.ndarray:

@@ -64,8 +64,8 @@ def render_study(document: dict[str, Any]) -> str:
     """
     environment = template_environment()
     environment.filters |= {
-        "estimate": estimate, "percent": percent, "flat": flat, "bounded": bounded, "short": short, "change": change, "plain": plain,
-        "metric": lambda name: HEADINGS.get(name, name),
+        "estimate": estimate, "percent": percent, "flat": flat, "bounded": bounded, "short": short, "change": change,
+        "plain": plain, "metric": lambda name: HEADINGS.get(name, name),
     }  # fmt: skip
     names = dict.fromkeys(fact["name"] for fact in document["facts"])
     return environment.get_template("studies.html").render(
