@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "audit, reconstruct or study with a smaller --block."
             )
         except KeyboardInterrupt:
-            anew = words[0] in ("reconstruct", "study")
+            anew = words[:1] in (["reconstruct"], ["study"])
             _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +12,18 @@ from diffaudit_jax import data
 from diffaudit_jax.cli import studied, studied_images
 from diffaudit_jax.cli.main import main
 from diffaudit_jax.cli.study import Noise, Priors, Rounds, Seen, Sizes
-from diffaudit_jax.cli.subject import Weights, load_subject
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.report.studies import StudyReport
 from diffaudit_jax.report.studies_found import SEEN, UNSEEN
 from diffaudit_jax.types import InputError
+from tests.oracles import PROCESSES, gaussian
 
-from .conftest import NET, at, scores
+from .conftest import at, scores
 from .test_help import flags
 
 QUICK = ("--mu", "5,200", "1", "--steps", "2", "--num-targets", "6", "--block", "16")
+# Exact priors of independent Gaussian pixels, kept as their side and mean; the first is about that of the images.
+EXACT = {"own": (28, -0.4), "kin": (28, 0.2), "elsewhere/own": (28, 1.0), "half": (14, -0.4)}
 STUDIES = {"noise": Noise, "rounds": Rounds, "seen": Seen, "priors": Priors, "sizes": Sizes}
 
 
@@ -34,7 +36,7 @@ def sides(trained):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory, trained, sides):
-    """Files of images, and priors: three of one shape, one of half the side, and one without its images' files."""
+    """Files of images, and paths of exact priors."""
     folder = tmp_path_factory.mktemp("sources")
     pool = data.load("fashion-mnist-2k")
     fresh = pool.take(~np.isin(pool.hashes(), [*sides.members.hashes(), *sides.nonmembers.hashes()]))
@@ -49,12 +51,25 @@ def sources(tmp_path_factory, trained, sides):
     }
     for name, x in sets.items():
         np.savez(folder / f"{name}.npz", images=x)
-    for name in ("kin", "elsewhere/run", "far"):
-        shutil.copytree(trained, folder / name)
-    small = ("--data", folder / "small.npz", "--members", 20, "--nonmembers", 20, "--diffusion-steps", 24)
-    words = ("train", *small, *NET, "--patch", 2, "--steps", 1, "--out", folder / "half")
-    main([str(word) for word in words])
+    for name, (side, mean) in EXACT.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "exact.json").write_text(json.dumps([side, mean]))
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exact_priors():
+    """Lets a path lead to an exact prior, as one from elsewhere."""
+
+    def loaded(path, weights):
+        if not (path / "exact.json").exists():
+            return load_subject(path, weights)
+        side, mean = json.loads((path / "exact.json").read_text())
+        return Subject(gaussian(PROCESSES["edm"], mean, 0.5, (side, side, 1)), "made up", {}, {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studied_images, "load_subject", loaded)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +81,7 @@ def studies(tmp_path_factory, trained, sources):
         "noise": (trained, *targets),
         "rounds": (trained, "--targets", sources / "members.npz", "--rounds", "4", "1,4"),
         "seen": (trained,),
-        "priors": (trained, sources / "kin", sources / "elsewhere" / "run", *targets, *public),
+        "priors": (*(sources / name for name in ("own", "kin", "elsewhere/own")), *targets, *public),
         "sizes": (sources / "half", trained, *targets),
     }
     for name, words in asked.items():
@@ -82,7 +97,7 @@ VARIANTS = {
     "noise": ("known", "wavelet", "typical", "0.8 sigma", "1.2 sigma"),
     "rounds": ("mean of 1", "one of mu sqrt(1)", "mean of 4", "one of mu sqrt(4)"),
     "seen": (SEEN, UNSEEN),
-    "priors": ("run", "kin", "run 2", "none"),
+    "priors": ("own", "kin", "own 2", "none"),
     "sizes": ("14 pixels", "28 pixels"),
 }
 PUBLIC = {"noise": 24, "priors": 12}
@@ -94,9 +109,13 @@ def test_each_study_is_kept_and_shows_no_image(studies):
         assert document["study"] == name
         assert tuple(each["name"] for each in document["variants"]) == VARIANTS[name]
         assert [row["mu"] for row in document["rows"]] == [1, 5, 200]
-        known = {"seen": None, "rounds": 6}.get(name, 0)
+        known = {"noise": 0, "rounds": 6}.get(name)
         assert document["counts"] == {"targets": 6, "known": known, "public": PUBLIC.get(name, 0)}
-        assert document["attacker"] == {"method": "ddim", "steps": 2, "classes": "not told"}
+        assert document["attacker"] == {
+            "method": "ddim",
+            "steps": 2,
+            "classes": "none" if name == "priors" else "not told",
+        }
         html = (studies[name] / "report.html").read_text()
         assert document["verdict"]["headline"] in html.replace("&#39;", "'")
         assert "<img" not in html
@@ -120,13 +139,13 @@ def test_scores_are_kept_for_every_target_by_its_hash(studies, sources, sides):
                 np.testing.assert_allclose(means, [each["value"] for each in values])
 
 
-def test_priors_that_are_the_same_are_equally_far_and_do_the_same(studies):
-    document, kept = documents(studies)["priors"], scores(studies["priors"])
+def test_priors_are_told_apart_and_ordered_by_their_distance(studies):
+    document = documents(studies)["priors"]
     distance = {each["of"]: each["value"]["value"] for each in document["facts"]}
-    assert distance["run"] == distance["kin"] == distance["run 2"] == 0 != distance["none"]
-    np.testing.assert_array_equal(kept["run/mse"], kept["kin/mse"])
-    assert np.abs(kept["run/mse"] - kept["none/mse"]).min() > 0
-    assert list(document["provenance"]["priors"]) == ["run", "kin", "run 2"]
+    assert distance["own"] == 0 < distance["kin"] < distance["own 2"]
+    assert list(document["provenance"]["priors"]) == ["own", "kin", "own 2"]
+    errors = [variant["scores"]["mse"][0]["value"] for variant in document["variants"][:3]]
+    assert errors == sorted(errors)
 
 
 def test_what_is_not_brought_down_is_attacked_as_in_other_studies(studies):
@@ -214,7 +233,7 @@ def test_nobody_knows_of_a_prior_from_elsewhere_whom_it_has_seen(trained, sides)
         assert studied_images.known_of(attacked) == known
 
 
-PRIORS = ("priors", "RUN", "SETS/kin", "SETS/far")
+PRIORS = ("priors", "RUN", "SETS/kin", "SETS/own")
 MISTAKES = {
     "mu of nothing": (("noise", "RUN", "--mu", "0,1"), "mu is 0: it is the clipping norm over the noise, positive and"),
     "negative mu": (("seen", "RUN", "--mu", "5,-1"), "mu is -1: "),
@@ -247,7 +266,7 @@ MISTAKES = {
     "two priors": (PRIORS[:3], "3 priors or more are compared, got 2: name models, the one of the"),
     "no prior": (("priors",), "3 priors or more are compared, got 0: name models"),
     "one size": (("sizes", "RUN"), "2 priors or more are compared, got 1: name models, each of another"),
-    "twice": (("priors", "RUN", "SETS/far", "SETS/kin/../far"), "far is named twice: name different ones."),
+    "twice": (("priors", "RUN", "SETS/own", "SETS/kin/../own"), "own is named twice: name different ones."),
     "other shapes": (
         (*PRIORS, "SETS/half"),
         "SETS/half takes images of (14, 14, 1) and RUN of (28, 28, 1): name priors of one shape.",
