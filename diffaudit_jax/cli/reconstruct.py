@@ -12,6 +12,7 @@ import tyro
 from diffaudit_jax import data, importers, models
 from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public_of, shown_of, targets_of
 from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
+from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.metrics.bounds import checked_kappa, checked_mu
@@ -182,12 +183,7 @@ def check(options: Reconstruct) -> np.ndarray:
             f"--training takes a chance above 0, at most 1, and a number of steps, such as 0.01 1000, got "
             f"{options.training[0]:g} {options.training[1]}."
         )
-    if at := next((path for path in (options.out, *options.out.parents) if path.exists() and not path.is_dir()), None):
-        raise InputError(f"{at} is a file: use another --out.")
-    if options.out.is_dir() and not (options.out / FILE).exists() and (inside := sorted(options.out.iterdir())):
-        raise InputError(f"{options.out} holds something else ({inside[0].name!r}): use another --out.")
-    if (options.out / FILE).exists():
-        ReconstructionReport.load(options.out)
+    check_out(options.out, FILE, ReconstructionReport.load)
     return mus_of(options.mu)
 
 
