@@ -135,8 +135,8 @@ def make_private_step(
 
     What `denoise` makes of a noisy gradient costs no privacy: it is a function of what was released, post-processing,
     and the guarantee covers it as it covers the weights. That holds on one condition: all else the function knows (a
-    prior, its weights, images) is public, or was computed from releases of this run alone. A prior that has seen members
-    tells of them what no ledger here counts.
+    prior, its weights, images) is public, or was computed from releases of this run alone. A prior that has seen
+    members tells of them what no ledger here counts.
 
     Args:
       loss: Loss of one example, ``loss(params, key, x, label)``.
@@ -246,7 +246,10 @@ def _update(recipe: Recipe, privacy: Privacy, everywhere: NamedSharding, denoise
 
         return update
 
-    release, move = jax.jit(noised, out_shardings=everywhere), jax.jit(along, donate_argnums=0, out_shardings=everywhere)
+    release, move = (
+        jax.jit(noised, out_shardings=everywhere),
+        jax.jit(along, donate_argnums=0, out_shardings=everywhere),
+    )
     stddev = jnp.float32(privacy.stddev / recipe.batch_size)
 
     def denoised(state: TrainState, sums: Sums, batch: Batch, key_noise: Key) -> tuple[TrainState, PrivateInfo]:
