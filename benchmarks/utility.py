@@ -86,9 +86,7 @@ def main(options: Options) -> None:
     """Measures what is not there yet; saves after every epsilon."""
     write_tables(options.out)
     check_device(options.tier)
-    # Arms differ in few programs, and learning rates in one.
-    jax.config.update("jax_compilation_cache_dir", str(options.work.resolve()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    keep_programs(options.work)
     tier = TIERS[options.tier]
     path = options.out / f"utility-{options.tier}.json"
     result = {"parts": {}} | opened(path, {"tier": asdict(tier), "seed": options.seed})
@@ -114,6 +112,12 @@ def main(options: Options) -> None:
                     show(i + 1, len(missing))
                     begun = time.perf_counter()
     print(f"{path} and its tables hold every part.")
+
+
+def keep_programs(work: Path) -> None:
+    """Keeps what is compiled: private steps of two rates, or of two epsilons, differ in one program of five."""
+    jax.config.update("jax_compilation_cache_dir", str(work.resolve()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 if __name__ == "__main__":
