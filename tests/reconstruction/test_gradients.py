@@ -229,9 +229,6 @@ def test_a_private_step_takes_every_denoiser(name):
 def test_priors_that_cannot_be_are_refused():
     clipping = gaussian(PROCESSES["edm"], shape=SHAPE)
     samples = from_sampler(lambda num, cond: np.zeros((num, *SHAPE)), SHAPE, name="gan")
-        gaussian(PROCESSES["edm"], shape=SHAPE),
-        from_sampler(lambda num, cond: np.zeros((num, *SHAPE)), SHAPE, name="gan"),
-    )
     examples = gradients.public_gradients(loss, public(), CLIP)
     with pytest.raises(InputError, match="must not clip"):
         gradients.by_diffusion(clipping, "w", examples, BATCH, N)
