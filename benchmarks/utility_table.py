@@ -49,7 +49,7 @@ def _said(result: Mapping[str, Any], parts: Iterable[Row]) -> str:
         f"Accuracy on test images, mean over {tier['seeds']} seeds; each seed deals private and test images anew, with "
         f"initial weights, batches and noise that all arms share. The {tier['public']} public images, and the priors "
         f"made of them, are the same for all seeds: intervals (95 %, Student's, of differences by seed) do not cover "
-        f"another choice of these. Epsilon holds at delta {tier['delta']:g}; a batch holds "
+        f"another choice of these, nor other steps and rates, and seeds deal from one pool. Epsilon holds at delta {tier['delta']:g}; a batch holds "
         f"1/{tier['parts']} of the private images on average, gradients are clipped to norm 1, and AdamW's "
         f"averaged weights are tested. Steps and rates are chosen among {len(tier['plans'])} for each arm and epsilon, "
         f"by {tier['rehearsals']} rehearsals on public images alone, with thirds of them as private, public and test "
