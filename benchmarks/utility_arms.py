@@ -5,6 +5,7 @@ denoises its gradients. Arms that are compared at one seed have the same images,
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -151,7 +152,7 @@ def private_training(
 def public_training(loss: Loss, plan: Plan, data: Data) -> Callable[[Key, Params], Params]:
     """Makes ``train(key, start) -> averaged weights``, in plain steps on these images."""
     recipe = _recipe(plan, min(PUBLIC_BATCH, len(data.x)))
-    step = jax.jit(make_step(loss, recipe), donate_argnums=0)
+    step = _plain_step(loss, recipe)
 
     def train(key: Key, start: Params) -> Params:
         state = init_state(key, starting(start), recipe)
@@ -175,6 +176,11 @@ def accuracy(case: Case, params: Params, data: Data) -> float:
     """Returns the share of images whose label has the greatest logit."""
     logits = jax.vmap(case.logits, (None, 0))(params, data.x)
     return float(np.mean(np.asarray(logits).argmax(1) == np.asarray(data.labels)))
+
+
+@cache
+def _plain_step(loss: Loss, recipe: training.Recipe) -> Callable[..., Any]:
+    return jax.jit(make_step(loss, recipe), donate_argnums=0)
 
 
 def _recipe(plan: Plan, batch_size: int) -> training.Recipe:

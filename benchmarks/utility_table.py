@@ -46,16 +46,17 @@ def _said(result: Mapping[str, Any], parts: Iterable[Row]) -> str:
     tier = result["setting"]["tier"]
     hardware = (row for part in parts for row in part["epsilons"].values())
     return (
-        f"Accuracy on test images, mean over {tier['seeds']} seeds; each seed deals private and test images anew, with "
-        f"initial weights, batches and noise that all arms share. The {tier['public']} public images, and the priors "
-        f"made of them, are the same for all seeds: intervals (95 %, Student's, of differences by seed) do not cover "
-        f"another choice of these, nor other steps and rates, and seeds deal from one pool. Epsilon holds at delta {tier['delta']:g}; a batch holds "
-        f"1/{tier['parts']} of the private images on average, gradients are clipped to norm 1, and AdamW's "
-        f"averaged weights are tested. Steps and rates are chosen among {len(tier['plans'])} for each arm and epsilon, "
-        f"by {tier['rehearsals']} rehearsals on public images alone, with thirds of them as private, public and test "
-        f"images, so few that the choice is rough. Denoisers are James-Stein's by row, the posterior mean of Gaussian "
-        f"gradients with the moments of public ones at the current weights (Wiener), and a diffusion prior of rows of "
-        f"public gradients, as they are or less the public mean (centred). {measured_on(hardware)}"
+        f"Accuracy on test images, mean over {tier['seeds']} seeds; each seed deals private and test images anew from "
+        f"one pool, with initial weights, batches and noise that all arms share. The {tier['public']} public images, "
+        f"the priors made of them, and the steps and rates chosen on them are the same for all seeds: intervals (95 %, "
+        f"Student's, of differences by seed) do not cover another choice of these. Epsilon holds at delta "
+        f"{tier['delta']:g}; a batch holds 1/{tier['parts']} of the private images on average, gradients are clipped "
+        f"to norm 1, and AdamW's averaged weights are tested. Steps and rates are chosen among {len(tier['plans'])} "
+        f"for each arm and epsilon, by {tier['rehearsals']} rehearsals on public images alone, with thirds of them as "
+        f"private, public and test images, so few that the choice is rough. Denoisers are James-Stein's by row, the "
+        f"posterior mean of Gaussian gradients with the moments of public ones at the current weights (Wiener), and a "
+        f"diffusion prior of rows of public gradients, as they are or less the public mean (centred). "
+        f"{measured_on(hardware)}"
     )
 
 

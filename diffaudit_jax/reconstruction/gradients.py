@@ -8,8 +8,8 @@ Denoisers are functions of y, s, the weights and public data: post-processing.
     diffused      c + r E[x | x + (s/r) n = (y - c)/r] of each row, x by a diffusion prior: one network call a row
 
 Rows are those of the first dense layer's weights: each is a weighted sum of images, and looks like one. m and S are
-those of a batch drawn from a population of which m examples are public, at the weights as they are (`moments`); c is 0
-or a row of m, and r the root mean square that g - c should have by m and S.
+those of batches of a population some examples of which are public, at the weights as they are (`moments`); c is 0 or a
+row of m, and r the root mean square that g - c should have by m and S.
 
 All of them trade noise for bias. Noise is new at each step and averages out over steps; bias does not. That an
 estimate of the gradient errs less does not make better weights of it.
@@ -30,12 +30,11 @@ from jaxtyping import Array, Float
 from diffaudit_jax.models.precondition import DATA_STD
 from diffaudit_jax.reconstruction.denoise import denoised, prior_of
 from diffaudit_jax.target import Target
+from diffaudit_jax.training.dpsgd import Denoise
 from diffaudit_jax.training.mechanism import clipped_sum
 from diffaudit_jax.training.state import Data
 from diffaudit_jax.types import InputError, Params, Time
 
-Denoise = Callable[[Params, Params, Time], Params]
-"""``denoise(params, grads, stddev) -> grads``, as `training.dpsgd.make_private_step` takes it."""
 Examples = Callable[[Params], Float[Array, "m p"]]
 """Clipped gradients of m public examples at given weights, each in one row; see `public_gradients`."""
 
@@ -96,7 +95,7 @@ def moments(grads: Float[Array, "m p"], batch_size: int, num_examples: int) -> M
     """Returns the moments of the mean gradient of a private batch, as m examples of the same population tell them.
 
     With mu and V the mean and covariance of one example's gradient, n private examples, each in the batch with
-    probability q = B/n, and mu itself known from m public ones alone,
+    probability q = B/n, and mu known from the m public ones alone,
 
         g = (sum over the batch)/B,   E g = mu,   S = V (1/B + 1/m) + mu mu^T (1 - q)/B
 
