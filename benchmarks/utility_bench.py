@@ -33,6 +33,8 @@ class Tier:
       plans: What is chosen among for private training.
       public_plans: The same for training on public images.
       prior: How diffusion priors are made.
+      hindsight: Epsilons at which every arm is trained by every plan, of the first `hindsight_seeds` seeds.
+      hindsight_seeds: 2 or more.
     """
 
     public: int
@@ -47,6 +49,8 @@ class Tier:
     plans: tuple[Plan, ...]
     public_plans: tuple[Plan, ...]
     prior: Effort
+    hindsight: tuple[float, ...]
+    hindsight_seeds: int
 
 
 class Sides(NamedTuple):

@@ -1,6 +1,6 @@
 """What benchmarks/utility.py measures: choices by rehearsals on public images, then every arm at every seed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.utility_arms import (
     ARMS,
     CENTRED,
+    CLIP,
     PUBLIC,
     RANDOM,
     Errors,
@@ -104,29 +105,45 @@ def summary(bench: Bench, ready: Prepared) -> dict[str, Any]:
 
 def measured(bench: Bench, ready: Prepared, epsilon: float) -> dict[str, Any]:
     """Chooses the plan of every arm, and trains every arm at every seed."""
-    tier = bench.tier
-    settings = {"batch_size": bench.batch_size, "num_examples": bench.num_examples, "l2_clip_norm": 1.0}
+    noises, trained = _private(bench, epsilon)
+    arms = {}
+    for arm in ARMS:
+        score = lambda plan, arm=arm: np.mean([trained(arm, plan, each)[0] for each in ready.rehearsals])  # noqa: E731
+        plan = max(bench.tier.plans, key=score)
+        scores, errors = zip(*(trained(arm, plan, each) for each in ready.plays), strict=True)
+        by_kind = dict(zip(Errors._fields, zip(*errors, strict=True), strict=True))
+        arms[arm] = {"plan": plan._asdict(), "accuracy": scores, "errors": by_kind}
+    return {"noise_multipliers": {str(steps): noise for steps, noise in noises.items()}, "arms": arms}
+
+
+def by_every_plan(bench: Bench, ready: Prepared, epsilon: float) -> dict[str, Any]:
+    """Trains every arm by every plan at the first seeds."""
+    trained, plays = _private(bench, epsilon)[1], ready.plays[: bench.tier.hindsight_seeds]
+    arms = {arm: [[trained(arm, plan, each)[0] for each in plays] for plan in bench.tier.plans] for arm in ARMS}
+    return {"arms": arms}
+
+
+Trained = Callable[[str, Plan, Play], tuple[float, Errors]]
+
+
+def _private(bench: Bench, epsilon: float) -> tuple[dict[int, float], Trained]:
+    """Returns the noise multiplier by steps, and what trains one arm by one plan: its accuracy and errors."""
+    tier, case = bench.tier, bench.network
+    settings = {"batch_size": bench.batch_size, "num_examples": bench.num_examples, "l2_clip_norm": CLIP}
     noises = {
         steps: training.noise_multiplier(epsilon, tier.delta, num_steps=steps, **settings)
         for steps in sorted({plan.steps for plan in tier.plans})
     }
     trainers = {
-        plan: private_training(bench.network.loss, noises[plan.steps], tier.delta, bench.batch_size, plan)
-        for plan in tier.plans
+        plan: private_training(case.loss, noises[plan.steps], tier.delta, bench.batch_size, plan) for plan in tier.plans
     }
 
     def trained(arm: str, plan: Plan, play: Play) -> tuple[float, Errors]:
         start, way = ARMS[arm]
         params, errors = trainers[plan](play.key, play.starts[start], play.private, play.denoisers[way])
-        return accuracy(bench.network, params, play.test), errors
+        return accuracy(case, params, play.test), errors
 
-    arms = {}
-    for arm in ARMS:
-        plan = max(tier.plans, key=lambda p, arm=arm: np.mean([trained(arm, p, each)[0] for each in ready.rehearsals]))
-        scores, errors = zip(*(trained(arm, plan, each) for each in ready.plays), strict=True)
-        by_kind = dict(zip(Errors._fields, zip(*errors, strict=True), strict=True))
-        arms[arm] = {"plan": plan._asdict(), "accuracy": scores, "errors": by_kind}
-    return {"noise_multipliers": {str(steps): noise for steps, noise in noises.items()}, "arms": arms}
+    return noises, trained
 
 
 def _public_plan(bench: Bench) -> Plan:

@@ -39,12 +39,14 @@ def document(tier: str, result: Mapping[str, Any] | None) -> str:
     lines += [_said(result, parts.values()), ""]
     for name, part in parts.items():
         lines += [f"## {name}", "", *_part(part), ""]
+        if part["hindsight"]:
+            lines += [*_hindsight(part, result["setting"]["tier"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _said(result: Mapping[str, Any], parts: Iterable[Row]) -> str:
     tier = result["setting"]["tier"]
-    hardware = (row for part in parts for row in part["epsilons"].values())
+    hardware = (row for part in parts for kind in ("epsilons", "hindsight") for row in part[kind].values())
     return (
         f"Accuracy on test images, mean over {tier['seeds']} seeds; each seed deals private and test images anew from "
         f"one pool, with initial weights, batches and noise that all arms share. The {tier['public']} public images, "
@@ -53,7 +55,8 @@ def _said(result: Mapping[str, Any], parts: Iterable[Row]) -> str:
         f"{tier['delta']:g}; a batch holds 1/{tier['parts']} of the private images on average, gradients are clipped "
         f"to norm 1, and AdamW's averaged weights are tested. Steps and rates are chosen among {len(tier['plans'])} "
         f"for each arm and epsilon, by {tier['rehearsals']} rehearsals on public images alone, with thirds of them as "
-        f"private, public and test images, so few that the choice is rough. Denoisers are James-Stein's by row, the "
+        f"private, public and test images: so few that the choice is rough, and what looks like a gain of denoising may "
+        f"be that of a better choice; see what is told in hindsight. Denoisers are James-Stein's by row, the "
         f"posterior mean of Gaussian gradients with the moments of public ones at the current weights (Wiener), and a "
         f"diffusion prior of rows of public gradients, as they are or less the public mean (centred). "
         f"{measured_on(hardware)}"
@@ -101,6 +104,31 @@ def _part(part: Row) -> list[str]:
     ]
     seconds = sum(row["seconds"] for row in part["epsilons"].values())
     return [*rows, "", f"Took {seconds:.0f} s."]
+
+
+def _hindsight(part: Row, tier: Row) -> list[str]:
+    best = {
+        epsilon: {arm: int(np.mean(scores, axis=1).argmax()) for arm, scores in row["arms"].items()}
+        for epsilon, row in part["hindsight"].items()
+    }
+
+    def cell(epsilon: str, arm: str) -> str:
+        row, plan = part["hindsight"][epsilon]["arms"], tier["plans"][best[epsilon][arm]]
+        own, other = (np.array(row[each][best[epsilon][each]]) for each in (arm, BEST_WITHOUT))
+        steps, rate = plan
+        return f"{own.mean():.3f} ({steps} at {rate:g}), {_points(gain(own, other, paired=True))}"
+
+    epsilons = sorted(part["hindsight"], key=float)
+    return [
+        f"In hindsight, by the best of {len(tier['plans'])} plans on the test images of {tier['hindsight_seeds']} "
+        f"seeds (which nobody may look at, and which favours all arms alike): accuracy, plan, and gain in points over "
+        f"{BEST_WITHOUT} by its own best:",
+        "",
+        *table(
+            ["in hindsight", *(f"epsilon {epsilon}" for epsilon in epsilons)],
+            [[arm, *(cell(epsilon, arm) for epsilon in epsilons)] for arm in ARMS],
+        ),
+    ]
 
 
 def _by_epsilon(

@@ -36,6 +36,8 @@ TINY = replace(
     plans=(Plan(1, 1e-2), Plan(1, 1e-3)),
     public_plans=(Plan(1, 1e-2),),
     prior=Effort(8, training.Recipe(1, 4), 2, 3, 4, Plan(2, 1e-2)),
+    hindsight=(8.0,),
+    hindsight_seeds=2,
 )
 KEY = jax.random.key(0)
 
@@ -147,10 +149,16 @@ def test_every_part_is_measured_once_and_said(tmp_path, source, monkeypatch, cap
         assert list(row["arms"]) == list(ARMS)
         assert all(len(arm["accuracy"]) == len(arm["errors"]["noisy"]) == 2 for arm in row["arms"].values())
         assert len(part["alone"]) == 2
+        every = part["hindsight"]["8"]["arms"]
+        assert list(every) == list(ARMS)
+        for arm, scores in every.items():
+            assert np.shape(scores) == (2, 2)
+            chosen = [plan._asdict() for plan in TINY.plans].index(row["arms"][arm]["plan"])
+            assert scores[chosen] == row["arms"][arm]["accuracy"]
     text = (tmp_path / "out" / "utility-cpu.md").read_text()
     assert text.count("\n## ") == 1
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         assert len({line.count("|") for line in block}) == 1
     assert "Not measured" in (tmp_path / "out" / "utility-gpu.md").read_text()
@@ -170,7 +178,7 @@ def part_of(scores):
     hardware = {"device": "cpu", "cpu": "abacus", "cores": 2, "jax": "0", "commit": "none"}
     sizes = dict.fromkeys(("private", "test", "public", "weights", "batch"), 7)
     epsilons = {"2": {"arms": rows, "seconds": 1.0, "hardware": hardware}}
-    return {**sizes, "public_plan": arm["plan"], "alone": scores["others"], "epsilons": epsilons}
+    return {**sizes, "public_plan": arm["plan"], "alone": scores["others"], "epsilons": epsilons, "hindsight": {}}
 
 
 def test_gains_are_paired_by_seed():
@@ -182,6 +190,17 @@ def test_gains_are_paired_by_seed():
     assert "| James-Stein | -10.0 [-10.0, -10.0] |" in text
     assert "Of 6 intervals of denoised arms, 0 lie above 0 and 1 below" in text
     assert "| Wiener | 3 -> 3 |" in text
+
+
+def test_in_hindsight_every_arm_is_taken_at_its_best():
+    part = part_of({"others": [0.5, 0.7]})
+    scores = {arm: [[0.5, 0.7], [0.4, 0.6]] for arm in ARMS} | {"Wiener": [[0.1, 0.1], [0.52, 0.73]]}
+    hardware = part["epsilons"]["2"]["hardware"]
+    part["hindsight"] = {"2": {"arms": scores, "hardware": hardware}}
+    setting = {"tier": json.loads(json.dumps(benchmark.asdict(TINY)))}
+    text = tables.document("cpu", {"setting": setting, "parts": {"one": part}})
+    assert "| Wiener | 0.625 (1 at 0.001), +2.5 [-3.9, +8.9] |" in text
+    assert "| DP-SGD | 0.600 (1 at 0.01), +0.0 [+0.0, +0.0] |" in text
 
 
 def test_a_set_without_labels_or_too_small_is_refused(tmp_path):
