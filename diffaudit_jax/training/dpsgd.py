@@ -35,6 +35,8 @@ from diffaudit_jax.training.state import Data, Recipe, TrainState, moved, optimi
 from diffaudit_jax.types import Example, InputError, Key, Params
 
 Loss = Callable[..., Float[Array, ""]]
+Denoise = Callable[[Params, Params, Float[Array, ""]], Params]
+"""``denoise(params, grads, stddev) -> grads``; see `make_private_step`."""
 LEAST_CLIP, MOST_CLIP = 1e-12, 1e12
 """Between which an l2 norm is a number that float32 can square."""
 
@@ -117,13 +119,24 @@ class Sums(NamedTuple):
 
 
 def make_private_step(
-    loss: Loss, recipe: Recipe, privacy: Privacy, *, mesh: Mesh | None = None, looped: bool | None = None
+    loss: Loss,
+    recipe: Recipe,
+    privacy: Privacy,
+    *,
+    mesh: Mesh | None = None,
+    looped: bool | None = None,
+    denoise: Denoise | None = None,
 ) -> Callable[[TrainState, Data], tuple[TrainState, PrivateInfo]]:
     """Makes one private optimiser step; all randomness from fold_in(state.key, state.step).
 
     The noise is added once, to the sum over microbatches and devices: their numbers change the step by rounding alone.
     Costs `num_noises` network calls, each with a backward pass, per example of a batch, and as much for each row that
     pads the last microbatch.
+
+    What `denoise` makes of a noisy gradient costs no privacy: it is a function of what was released, post-processing,
+    and the guarantee covers it as it covers the weights. That holds on one condition: all else the function knows (a
+    prior, its weights, images) is public, or was computed from releases of this run alone. A prior that has seen
+    members tells of them what no ledger here counts.
 
     Args:
       loss: Loss of one example, ``loss(params, key, x, label)``.
@@ -134,6 +147,9 @@ def make_private_step(
       looped: Whether microbatches run in a loop within one program, so that the step may be traced. Else the host
         dispatches one after another, and the step is not to be traced. Default: looped except on CPU, where a
         convolution's weight gradient in a loop takes a hundred times as long.
+      denoise: Pure function of the weights, the noisy mean gradient and the standard deviation of the noise on each of
+        its numbers, to the gradient that the optimiser sees; None for the noisy one. Called by the host between two
+        programs, unless `looped`: jitted, it is compiled once for all steps and for any noise.
 
     Returns:
       ``step(state, data) -> (state, info)``, compiled, which uses up the state it is given. It raises InputError if the
@@ -143,7 +159,7 @@ def make_private_step(
     looped = jax.default_backend() != "cpu" if looped is None else looped
     microbatch = -(-privacy.microbatch // mesh.size) * mesh.size
     everywhere, per_device = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec(*mesh.axis_names)))
-    add, update = _add(loss, privacy, mesh, microbatch), _update(recipe, privacy, everywhere)
+    add, update = _add(loss, privacy, mesh, microbatch), _update(recipe, privacy, everywhere, denoise)
 
     @partial(jax.jit, static_argnums=1)
     def begin(state: TrainState, poisson: Poisson) -> tuple[Batch, Int[Array, ""], Key, Key, Sums]:
@@ -206,18 +222,38 @@ def _add(loss: Loss, privacy: Privacy, mesh: Mesh, microbatch: int) -> Callable[
     return add
 
 
-def _update(recipe: Recipe, privacy: Privacy, everywhere: NamedSharding) -> Callable[..., Any]:
-    """Makes the program that adds the noise, once, and moves the weights."""
+def _update(recipe: Recipe, privacy: Privacy, everywhere: NamedSharding, denoise: Denoise | None) -> Callable[..., Any]:
+    """Makes what adds the noise, once, and moves the weights: one program, or two with the denoiser between them."""
     adamw = optimizer(replace(recipe, clip_norm=0.0)).update
 
-    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    def update(state: TrainState, sums: Sums, batch: Batch, key_noise: Key) -> tuple[TrainState, PrivateInfo]:
+    def noised(sums: Sums, batch: Batch, key_noise: Key) -> tuple[Params, PrivateInfo]:
         total = jax.tree.map(lambda leaf: leaf.sum(0), sums)
         noise = standard_normal(key_noise, total.grads)
         grads = jax.tree.map(lambda leaf, z: (leaf + privacy.stddev * z) / recipe.batch_size, total.grads, noise)
         size = batch.mask.sum(dtype=jnp.int32)
         loss, norm, clipped = (value / jnp.maximum(size, 1) for value in (total.loss, total.norm, total.clipped))
-        info = PrivateInfo(loss, norm, clipped, size, batch.overflow)
-        return moved(state, grads, adamw, recipe), info
+        return grads, PrivateInfo(loss, norm, clipped, size, batch.overflow)
 
-    return update
+    def along(state: TrainState, grads: Params) -> TrainState:
+        return moved(state, grads, adamw, recipe)
+
+    if denoise is None:
+
+        @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+        def update(state: TrainState, sums: Sums, batch: Batch, key_noise: Key) -> tuple[TrainState, PrivateInfo]:
+            grads, info = noised(sums, batch, key_noise)
+            return along(state, grads), info
+
+        return update
+
+    release, move = (
+        jax.jit(noised, out_shardings=everywhere),
+        jax.jit(along, donate_argnums=0, out_shardings=everywhere),
+    )
+    stddev = jnp.float32(privacy.stddev / recipe.batch_size)
+
+    def denoised(state: TrainState, sums: Sums, batch: Batch, key_noise: Key) -> tuple[TrainState, PrivateInfo]:
+        grads, info = release(sums, batch, key_noise)
+        return move(state, denoise(state.params, grads, stddev)), info
+
+    return denoised

@@ -153,6 +153,38 @@ def test_noise_is_added_once_and_is_the_same_on_any_devices(devices, looped, mic
     jax.tree.map(np.testing.assert_array_equal, moment(got), moment(want))
 
 
+@pytest.mark.parametrize(("devices", "looped", "microbatch"), LAYOUTS)
+def test_a_denoiser_that_does_nothing_changes_nothing(devices, looped, microbatch):
+    privacy = replace(NOISY, microbatch=microbatch)
+    same = lambda params, grads, stddev: grads  # noqa: E731
+    step = make_private_step(squares, RECIPE, privacy, mesh=local_mesh(devices), looped=looped, denoise=same)
+    state, info = init_state(KEY, linear(), RECIPE), None
+    for _ in range(3):
+        state, info = step(state, members())
+    want, infos = train(privacy, 3, devices=devices, looped=looped)
+    for got, wanted in zip(jax.tree.leaves((state[:4], info)), jax.tree.leaves((want[:4], infos[-1])), strict=True):
+        # To the bit within one program; cut in two, it rounds each of the ten operations of a step where one may fuse.
+        np.testing.assert_allclose(got, wanted, rtol=0 if looped else 3 * 10 * EPS32)
+
+
+def test_a_denoiser_sees_weights_and_noise_of_the_deviation_it_is_told_and_the_optimiser_what_it_makes():
+    seen = []
+
+    def denoise(params, grads, stddev):
+        seen.append(jax.tree.map(np.asarray, (params, grads, stddev)))
+        return jax.tree.map(lambda leaf: leaf * 0 + 3, grads)
+
+    step = make_private_step(flat, RECIPE, NOISY, mesh=local_mesh(1), looped=False, denoise=denoise)
+    state, _ = step(init_state(KEY, WIDE, RECIPE), members())
+    ((params, grads, stddev),) = seen
+    jax.tree.map(np.testing.assert_array_equal, params, WIDE.init(KEY))
+    assert stddev == np.float32(0.7 * 1.3 / RECIPE.batch_size)
+    values = np.concatenate([leaf.ravel() for leaf in grads.values()]) / stddev
+    assert chi2.isf(1 - 1e-4, values.size) < (values**2).sum() < chi2.isf(1e-4, values.size)
+    for leaf in jax.tree.leaves(moment(state)):
+        np.testing.assert_allclose(leaf, 0.3, rtol=EPS32)
+
+
 PROCESS = PROCESSES["cosine-20"]
 TARGET = conv(PROCESS)
 NETWORK = Network(lambda key: jax.tree.map(jnp.copy, TARGET.params), TARGET.network.apply)
