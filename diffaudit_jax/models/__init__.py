@@ -10,6 +10,7 @@ from diffaudit_jax.models.architectures import MODELS as MODELS
 from diffaudit_jax.models.architectures import from_config as from_config
 from diffaudit_jax.models.architectures import ncsn as ncsn
 from diffaudit_jax.models.architectures import unet as unet
+from diffaudit_jax.models.clip import Clip as Clip
 from diffaudit_jax.models.families import FAMILIES as FAMILIES
 from diffaudit_jax.models.families import Family as Family
 from diffaudit_jax.models.families import build as build
