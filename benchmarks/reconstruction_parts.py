@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from benchmarks import reconstruction_priors as priors
 from benchmarks.reconstruction_priors import Bench, images_of, matched
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.reconstruct import perceptual_of
+from diffaudit_jax.importers.lpips import PACKAGE
 from diffaudit_jax.reconstruction.attacker import Attacker
 from diffaudit_jax.reconstruction.dials import image_sizes, prior_dial
 from diffaudit_jax.reconstruction.studies import rounds, seen_by_prior, unknown_noise
@@ -20,8 +23,10 @@ from diffaudit_jax.types import write_atomic
 
 
 def swept(bench: Bench, name: str, pictures: Path) -> dict[str, Any]:
-    """Sweeps one set, and draws two of its targets."""
+    """Sweeps one set, and draws two of its targets; scores LPIPS too where its weights are installed."""
     tier, images, prior = bench.tier, images_of(bench, name), matched(bench, name)
+    net = "none" if find_spec(PACKAGE) is None else "alex"
+    perceptual, enlarged = perceptual_of(net, prior.shape)
     with stage(f"attacking {name}") as show:
         found = sweep(
             bench.key(2),
@@ -31,6 +36,7 @@ def swept(bench: Bench, name: str, pictures: Path) -> dict[str, Any]:
             public=images.public,
             num=tier.num,
             steps=tier.steps,
+            perceptual=perceptual,
             shown=2,
             block=tier.block,
             progress=show,
@@ -40,6 +46,7 @@ def swept(bench: Bench, name: str, pictures: Path) -> dict[str, Any]:
     assert bounds.picked is not None
     write_atomic(pictures.with_name(f"{pictures.name}-{Path(name).stem}.png"), grid_png(sheet(found)))
     return {
+        "lpips": None if perceptual is None else {"net": net, "enlarged": enlarged},
         "epsilons": found.epsilons.tolist(),
         "scores": {method: _means(scores) for method, scores in found.scores.items()},
         "unrelated": {metric: float(values.mean()) for metric, values in found.unrelated.items()},

@@ -14,6 +14,7 @@ _PARTS: dict[str, str] = {
     "seen": "Targets that trained the prior",
     "sizes": "Images of half the side",
 }
+_NETS = {"alex": "AlexNet", "vgg": "VGG16"}
 
 
 def write_tables(out: Path) -> None:
@@ -67,7 +68,8 @@ def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) 
         errors["prior's curve"] = lambda k: _pair(part["prior_curve"][k])
     errors["told by samples"] = lambda k: _pair(part["agreement"]["error"][k])
     columns: dict[str, Callable[[int], str]] = {}
-    for metric in ("psnr", "ssim", "ncc"):
+    lpips = part.get("lpips")  # parts of before it was measured have none
+    for metric in ("psnr", "ssim", "ncc", *(("lpips",) if lpips else ())):
         columns[metric.upper()] = lambda k, m=metric: _pair(scores["diffusion"][m][k])
     columns["uninformed, NCC"] = lambda k: _pair(part["uninformed"]["ncc"][k])
     columns["relative error"] = lambda k: _estimate(part["relative"]["diffusion"][k])
@@ -88,7 +90,7 @@ def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) 
         "",
         *_by_mu(mus, errors),
         "",
-        "By DDIM, other metrics and bounds:",
+        f"By DDIM, other metrics and bounds{_of_lpips(lpips)}:",
         "",
         *_by_mu(mus, columns),
         "",
@@ -96,6 +98,14 @@ def _swept(tier: str, name: str, part: Mapping[str, Any], mus: Sequence[float]) 
         "",
         *_transitions(part["transition"]),
     ]
+
+
+def _of_lpips(lpips: Mapping[str, Any] | None) -> str:
+    if lpips is None:
+        return ""
+    size = lpips["enlarged"]
+    of = "as they are" if size is None else f"enlarged to {size[0]}x{size[1]} pixels, where its size has no reading"
+    return f" (LPIPS with {_NETS[lpips['net']]}, of images {of})"
 
 
 def _transitions(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

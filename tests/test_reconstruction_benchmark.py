@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from benchmarks import reconstruction as benchmark
+from benchmarks import reconstruction_parts as measuring
 from benchmarks import reconstruction_priors as priors
 from benchmarks.reconstruction_priors import OTHER_CLASSES, Bench, alike, halved, images_of
 from benchmarks.reconstruction_table import document, write_tables
 from diffaudit_jax import data, models, process
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.training import Recipe
 from diffaudit_jax.types import InputError
 from tests.oracles import gaussian, images
@@ -105,11 +107,20 @@ def run(tmp_path, sources, **changed):
     benchmark.main(benchmark.Options(**options))
 
 
+def seen(net, shape):
+    """A distance of grey images that takes no weights, as if they were enlarged; none of images in colour."""
+    if shape[2] > 1:
+        return None, None
+    return Perceptual((), lambda params, x: x, lambda params, u, v: abs(u - v).mean()), (64, 80)
+
+
 def test_every_part_is_measured_once_and_said(tmp_path, sources, monkeypatch, capsys):
     exact = lambda bench, name, pool, *, steps=None, **options: gaussian(  # noqa: E731
         process.ddpm_linear(), 0.0, 0.1 + len(name) / 100, pool.shape
     )
     monkeypatch.setattr(priors, "trained", exact)
+    monkeypatch.setattr(measuring, "perceptual_of", seen)
+    monkeypatch.setattr(measuring, "find_spec", lambda package: package)  # as if it were there
     monkeypatch.setitem(benchmark.TIERS, "cpu", TINY)
     monkeypatch.setattr(benchmark.jax, "clear_caches", lambda: None)  # of all tests
     run(tmp_path, sources)
@@ -120,6 +131,13 @@ def test_every_part_is_measured_once_and_said(tmp_path, sources, monkeypatch, ca
     assert all(part["seconds"] > 0 and "cpu" in part["hardware"] for part in measured["parts"].values())
     text = (tmp_path / "out" / "reconstruction-cpu.md").read_text()
     assert text.count("\n## ") == len(names)
+    assert measured["parts"]["sweep-grey"]["lpips"] == {"net": "alex", "enlarged": [64, 80]}
+    assert measured["parts"]["sweep-colour"]["lpips"] is None
+    assert text.count("| LPIPS |") == 2  # scores, and transitions
+    assert text.count("LPIPS 0.") == text.count("LPIPS with AlexNet, of images enlarged to 64x80 pixels") == 1
+    del measured["parts"]["sweep-colour"]["lpips"]  # as in results of before it was measured
+    assert document("cpu", measured) == text
+    measured["parts"]["sweep-colour"]["lpips"] = None
     assert "Not measured" in (tmp_path / "out" / "reconstruction-gpu.md").read_text()
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     for table in tables:

@@ -1,3 +1,3 @@
-"""The command line: `diffaudit quickstart | train | sample | audit | reconstruct | attacks | report`."""
+"""The command line: `diffaudit quickstart | train | sample | audit | reconstruct | study | attacks | report`."""
 
 from diffaudit_jax.cli.main import main as main

@@ -1,6 +1,6 @@
 """Which images are attacked, and which public ones are known beside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,20 @@ NUM_SHOWN = 4
 """Images in pictures; public ones are held out from what the attacker knows."""
 
 
+def images(source: str, shape: Sequence[int] | None = None, *, groups: str | None = None) -> data.Pool:
+    """Loads images, of one shape where that is given.
+
+    Raises:
+      InputError: if there are none, they are a table, or of another shape.
+    """
+    pool = data.load(source, groups=groups)
+    if not isinstance(pool, data.Pool):
+        raise InputError(f"{source} is a table: reconstructions are of images.")
+    if shape is not None and pool.shape != tuple(shape):
+        raise InputError(f"{source} has images of {pool.shape} and the prior takes {tuple(shape)}: resize them.")
+    return pool
+
+
 def targets_of(source: str, num: int, subject: Subject, seed: int) -> tuple[data.Pool, np.ndarray]:
     """Draws targets at random from a source, each image once, none of one value all over.
 
@@ -26,7 +40,7 @@ def targets_of(source: str, num: int, subject: Subject, seed: int) -> tuple[data
     Raises:
       InputError: if the source holds no images, or images of another shape than the prior's, or too few.
     """
-    pool = data.distinct(_pool(source, subject))
+    pool = data.distinct(images(source, subject.target.shape))
     everyone = pool.hashes()
     pool = pool.take(np.ptp(pool.x.reshape(len(pool), -1), axis=1) > 0)
     if len(pool) < LEAST:
@@ -36,7 +50,12 @@ def targets_of(source: str, num: int, subject: Subject, seed: int) -> tuple[data
 
 def known_targets(targets: data.Pool, record: Mapping[str, Any] | None) -> int | None:
     """Returns how many targets a run of our own was trained on, by content; None of a prior from elsewhere."""
-    return None if record is None else int(np.isin(targets.hashes(), _trained(record)).sum())
+    return None if record is None else int(np.isin(targets.hashes(), trained_on(record)).sum())
+
+
+def trained_on(record: Mapping[str, Any]) -> list[str]:
+    """Returns content hashes of what a recorded split trained; none of an empty one."""
+    return [stored for side in ("members", "always") for stored in record.get(side, {}).get("hashes", ())]
 
 
 def public_of(source: str | None, subject: Subject, path: Path, targets: data.Pool, seed: int) -> data.Pool | None:
@@ -56,11 +75,11 @@ def public_of(source: str | None, subject: Subject, path: Path, targets: data.Po
       InputError: if they are no images, of another shape, or too few are left.
     """
     record = subject.record.get("split")
-    pool = _held_out(subject, path) if source is None else _pool(source, subject)
+    pool = _held_out(subject, path) if source is None else images(source, subject.target.shape)
     if pool is None:
         return None
     pool = data.distinct(pool)
-    pool = pool.take(~np.isin(pool.hashes(), [*targets.hashes(), *_trained(record or {})]))
+    pool = pool.take(~np.isin(pool.hashes(), [*targets.hashes(), *trained_on(record or {})]))
     if len(pool) >= NUM_SHOWN + 2:
         return _some(pool, NUM_PUBLIC + NUM_SHOWN, seed + 1)
     if source is None:
@@ -110,30 +129,12 @@ def _held_out(subject: Subject, path: Path) -> data.Pool | None:
     if not {"data", "split"} <= set(record):
         return None
     try:
-        split = data.from_record(record["split"], _images(record["data"], record.get("groups")))
+        split = data.from_record(record["split"], images(record["data"], groups=record.get("groups")))
     except InputError as error:
         raise InputError(
             f"the images that {path} held out are not as they were ({error.args[0].rstrip('.')}): give --public."
         ) from error
     return split.nonmembers if split.reference is None else data.concatenate(split.nonmembers, split.reference)
-
-
-def _trained(record: Mapping[str, Any]) -> list[str]:
-    return [stored for side in ("members", "always") for stored in record.get(side, {}).get("hashes", ())]
-
-
-def _pool(source: str, subject: Subject) -> data.Pool:
-    pool, shape = _images(source), tuple(subject.target.shape)
-    if pool.shape != shape:
-        raise InputError(f"{source} has images of {pool.shape} and the prior takes {shape}: resize them.")
-    return pool
-
-
-def _images(source: str, groups: str | None = None) -> data.Pool:
-    pool = data.load(source, groups=groups)
-    if not isinstance(pool, data.Pool):
-        raise InputError(f"{source} is a table: reconstructions are of images.")
-    return pool
 
 
 def _some(pool: data.Pool, num: int, seed: int) -> data.Pool:

@@ -13,6 +13,7 @@ from diffaudit_jax.reconstruction import Knowledge, linear_unit
 from diffaudit_jax.reconstruction.baselines import clipped
 from diffaudit_jax.reconstruction.levels import reconstructed, released
 from diffaudit_jax.reconstruction.sweep import Shown
+from diffaudit_jax.reconstruction.targets import typical_norm
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, to_signed
 
@@ -44,8 +45,7 @@ def knowledge_of(attacker: Attacker, public: data.Pool | None) -> Knowledge:
         return Knowledge(noise=attacker.noise)
     if public is None:
         raise InputError(f"--clip {attacker.clip} takes the norm of public images for typical: give --public.")
-    norms = np.linalg.norm(signed(public).reshape(len(public), -1), axis=1)
-    return Knowledge(attacker.clip, attacker.noise, float(norms.mean()))
+    return Knowledge(attacker.clip, attacker.noise, typical_norm(public.x))
 
 
 def pictured(

@@ -5,29 +5,26 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import tyro
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
+from diffaudit_jax.cli.conclusion import conclude
 from diffaudit_jax.cli.private import told
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
 from diffaudit_jax.cli.reconstruct import Reconstruct, run_reconstruct
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
+from diffaudit_jax.cli.studied import run_study
+from diffaudit_jax.cli.study import VARIED, Study
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.memory import keep_freed_memory
-from diffaudit_jax.report import Report
-from diffaudit_jax.report.page import estimate, shares
-from diffaudit_jax.report.reconstruction import ReconstructionReport
-from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
 from diffaudit_jax.types import InputError, known
 
 Command = (
@@ -36,10 +33,11 @@ Command = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Attacks, tyro.conf.subcommand("attacks")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
-NAMES = ("quickstart", "train", "sample", "audit", "reconstruct", "attacks", "report")
+NAMES = ("quickstart", "train", "sample", "audit", "reconstruct", "study", "attacks", "report")
 SEEDS = 2**32
 
 
@@ -67,19 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             _fail(
                 "the device is out of memory: train with a smaller --batch (--microbatch with --dp) or --channels, "
-                "audit or reconstruct with a smaller --block."
+                "audit, reconstruct or study with a smaller --block."
             )
         except KeyboardInterrupt:
-            _say(f"stopped; the same command {'begins anew' if words[:1] == ['reconstruct'] else 'goes on from here'}.")
+            anew = words[:1] in (["reconstruct"], ["study"])
+            _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 
 
-def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruct | Attacks | DrawReport:
+def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruct | Study | Attacks | DrawReport:
     if words[:1] == ["--version"]:
         print(f"diffaudit {__version__}")
         raise SystemExit(0)
     if words and not words[0].startswith("-"):
         known("command", words[0], NAMES)
+    if words[:1] == ["study"] and words[1:] and not words[1].startswith("-"):
+        known("study", words[1], VARIED)
     command = tyro.cli(
         Command,
         prog="diffaudit",
@@ -92,9 +93,9 @@ def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruc
     return command
 
 
-def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Attacks | DrawReport) -> None:
+def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Study | Attacks | DrawReport) -> None:
     if isinstance(command, Quickstart):
-        _conclude(run_quickstart(command), command.out / "report.html")
+        conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
         run, _ = train(command)
         promise = told(run, command.out)
@@ -103,13 +104,15 @@ def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Attacks | 
     elif isinstance(command, Sample):
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
-        _conclude(run_audit(command), command.out / "report.html")
+        conclude(run_audit(command), command.out / "report.html")
     elif isinstance(command, Reconstruct):
-        _conclude(run_reconstruct(command), command.out / "report.html")
+        conclude(run_reconstruct(command), command.out / "report.html")
+    elif isinstance(command, Study):
+        conclude(run_study(command), command.varied.out / "report.html")
     elif isinstance(command, Attacks):
         _list()
     else:
-        _conclude(*run_report(command))
+        conclude(*run_report(command))
 
 
 def _list() -> None:
@@ -119,35 +122,6 @@ def _list() -> None:
     for row in rows:
         listed.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 140).print(listed)
-
-
-def _conclude(report: Report | ReconstructionReport, page: Path) -> None:
-    """Prints the verdict, a small table and the report's path."""
-    table = _by_mu(report.document) if isinstance(report, ReconstructionReport) else _by_attack(report.document)
-    verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
-    console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
-    print(f"report: {page}")
-
-
-def _by_attack(document: dict[str, Any]) -> Table:
-    table = Table("attack", "AUC", "TPR at 1 % FPR", box=None, pad_edge=False, header_style="bold")
-    for attack in document["attacks"]:
-        # As text: a report may come from anyone, and rich would read markup in its names.
-        table.add_row(Text(attack["name"]), estimate(attack["auc"]), _tpr_at_one_percent(attack))
-    return table
-
-
-def _by_mu(document: dict[str, Any]) -> Table:
-    table = Table("mu", "epsilon", "error / unrelated", "target picked", "SSIM", box=None, header_style="bold")
-    for row in document["rows"]:
-        found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
-        table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
-    return table
-
-
-def _tpr_at_one_percent(attack: dict[str, Any]) -> str:
-    point = next(point for point in attack["operating_points"] if point["target_fpr"] == 0.01)
-    return shares(point["tpr"]) if point["tpr"] else "needs 100 non-members"
 
 
 def _os_error(error: OSError) -> str:

@@ -12,13 +12,14 @@ import tyro
 from diffaudit_jax import data, importers, models
 from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public_of, shown_of, targets_of
 from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
+from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.metrics.bounds import checked_kappa, checked_mu
 from diffaudit_jax.reconstruction import Knowledge
 from diffaudit_jax.reconstruction.denoise import prior_of
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Training
-from diffaudit_jax.reconstruction.scoring import Perceptual
 from diffaudit_jax.reconstruction.sweep import sweep
 from diffaudit_jax.reconstruction.targets import LEAST
 from diffaudit_jax.report.reconstruction import ReconstructionReport, reconstruction_report, scores_npz
@@ -182,12 +183,7 @@ def check(options: Reconstruct) -> np.ndarray:
             f"--training takes a chance above 0, at most 1, and a number of steps, such as 0.01 1000, got "
             f"{options.training[0]:g} {options.training[1]}."
         )
-    if at := next((path for path in (options.out, *options.out.parents) if path.exists() and not path.is_dir()), None):
-        raise InputError(f"{at} is a file: use another --out.")
-    if options.out.is_dir() and not (options.out / FILE).exists() and (inside := sorted(options.out.iterdir())):
-        raise InputError(f"{options.out} holds something else ({inside[0].name!r}): use another --out.")
-    if (options.out / FILE).exists():
-        ReconstructionReport.load(options.out)
+    check_out(options.out, FILE, ReconstructionReport.load)
     return mus_of(options.mu)
 
 
@@ -230,12 +226,12 @@ def aimed(options: Reconstruct) -> Aim:
 
 
 def perceptual_of(net: str, shape: tuple[int, ...]) -> tuple[Perceptual | None, tuple[int, int] | None]:
-    """Returns LPIPS of one pair, and the size to which images of this shape are enlarged for it; None for "none"."""
+    """Returns LPIPS, and the size to which images of this shape are enlarged for it; None for "none"."""
     if net == "none":
         return None, None
     lpips = models.lpips("vgg" if net == "vgg" else "alex")
-    upsampled, params = lpips.upsampled_to(shape), importers.lpips_weights(net)
-    return (lambda x, y: lpips.distance(params, x, y)), upsampled
+    upsampled = lpips.upsampled_to(shape)
+    return Perceptual(importers.lpips_weights(net), lpips.features, lpips.between), upsampled
 
 
 def provenance(aim: Aim, options: Reconstruct) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import tyro
 
+from diffaudit_jax.cli.conclusion import AnyReport
 from diffaudit_jax.report import ReconstructionReport, Report, membership_report, read_scores, redraw
-from diffaudit_jax.report.reconstruction_schema import FILE
 from diffaudit_jax.report.redraw import kind_of
+from diffaudit_jax.report.studies import StudyReport
 from diffaudit_jax.types import InputError
+
+REPORTS = {"report.json": Report, "reconstruction.json": ReconstructionReport, "study.json": StudyReport}
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class DrawReport:
     """Draw a report's page again from its JSON alone, or report on scores that any other tool computed."""
 
     directory: tyro.conf.Positional[Path | None] = None
-    """Directory that holds a report.json or a reconstruction.json, or that file; its report.html is drawn again."""
+    """Directory that holds a report.json, reconstruction.json or study.json, or that file; its report.html is drawn
+    again."""
     scores: Path | None = None
     """File of scores instead: .parquet, .npz or .csv, a row per record.
     It has a column `member` (1 or 0); every other column is taken as an attack, where higher means member."""
@@ -30,7 +34,7 @@ class DrawReport:
     """Seed of the report's random halves for --scores."""
 
 
-def run_report(options: DrawReport) -> tuple[Report | ReconstructionReport, Path]:
+def run_report(options: DrawReport) -> tuple[AnyReport, Path]:
     """Runs the command; returns the report and the path of its page."""
     if (options.directory is None) == (options.scores is None):
         raise InputError("name either a directory that holds a report.json, or a file with --scores.")
@@ -38,8 +42,7 @@ def run_report(options: DrawReport) -> tuple[Report | ReconstructionReport, Path
         if options.attack or options.out is not None or options.title is not None:
             raise InputError("--attack, --out and --title are for --scores: a page is drawn again as and where it was.")
         page = redraw(options.directory)
-        reports = {FILE: ReconstructionReport}
-        return reports.get(kind_of(options.directory), Report).load(options.directory), page
+        return REPORTS[kind_of(options.directory)].load(options.directory), page
     assert options.scores is not None
     if not options.scores.is_file():
         raise InputError(f"there is no file {options.scores}: give the path of a file of scores.")

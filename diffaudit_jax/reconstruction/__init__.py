@@ -23,6 +23,7 @@ from diffaudit_jax.reconstruction.leaks import Leak as Leak
 from diffaudit_jax.reconstruction.leaks import dense as dense
 from diffaudit_jax.reconstruction.leaks import linear_unit as linear_unit
 from diffaudit_jax.reconstruction.leaks import random_mlp as random_mlp
+from diffaudit_jax.reconstruction.perceptual import Perceptual as Perceptual
 from diffaudit_jax.reconstruction.release import Knowledge as Knowledge
 from diffaudit_jax.reconstruction.release import at_mu as at_mu
 from diffaudit_jax.reconstruction.release import misbelieved as misbelieved

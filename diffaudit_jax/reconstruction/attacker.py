@@ -10,9 +10,10 @@ from diffaudit_jax.metrics.intervals import Estimate, tail
 from diffaudit_jax.reconstruction.denoise import Method, reconstruct
 from diffaudit_jax.reconstruction.leaks import linear_unit
 from diffaudit_jax.reconstruction.levels import released
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
 from diffaudit_jax.reconstruction.released import Release
-from diffaudit_jax.reconstruction.scoring import Metrics, Perceptual, Scorer
+from diffaudit_jax.reconstruction.scoring import Metrics, Scorer
 from diffaudit_jax.reconstruction.targets import Images
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import Key
@@ -24,7 +25,7 @@ class Attacker(NamedTuple):
     Attributes:
       method: See `denoise.METHODS`.
       steps: DDIM steps.
-      perceptual: Pure function of one pair of images to a distance, scored as "lpips".
+      perceptual: Distance of images that is scored as "lpips", or None.
       block: Reconstructions per dispatch.
     """
 

@@ -117,9 +117,7 @@ def prior_dial(
     gaps = np.stack([curve_gap(levels, curve, curves[0], x[0].size).divergence[:, -1] for curve in curves])
     distance = gaps.mean(axis=1)
     scorer = attacker.scorer
-    found = [_attacked(attacker, prior, releases, seen) for prior in priors.values()]
-    rows = [scorer(each, x) for each in found]
-    scores = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    scores = scorer(np.stack([_attacked(attacker, prior, releases, seen) for prior in priors.values()]), x)
     distances = np.tile(distance, (len(grid), 1))
     return PriorDial(
         names=tuple(priors),

@@ -13,12 +13,12 @@ from diffaudit_jax.metrics.retrieval import Retrieval, relative_error, retrieval
 from diffaudit_jax.metrics.transition import Transition, transition
 from diffaudit_jax.metrics.uninformed import Law, uninformed
 from diffaudit_jax.reconstruction.agreement import rank_correlation
+from diffaudit_jax.reconstruction.perceptual import Perceptual, PerceptualDistances
 from diffaudit_jax.reconstruction.similarity import BEST, DATA_RANGE, similarity
 from diffaudit_jax.reconstruction.targets import Images
 from diffaudit_jax.stream import Stream
-from diffaudit_jax.types import Example, Key, Query, Time
+from diffaudit_jax.types import Key, Query
 
-Perceptual: TypeAlias = Callable[[Example, Example], Time]
 Metrics: TypeAlias = dict[str, np.ndarray]
 
 NUM_UNRELATED = 50
@@ -33,21 +33,17 @@ class Scorer:
     """Every metric of any number of pairs, compiled once: "mse", "psnr", "ssim", "ncc", and "lpips" where given.
 
     Args:
-      perceptual: Pure function of one pair in [-1, 1] to a distance, or None.
+      perceptual: Distance scored as "lpips", or None.
       block: Pairs per dispatch.
     """
 
     def __init__(self, perceptual: Perceptual | None = None, *, block: int = 64):
         def score(shared: Any, key: Key, query: Query) -> dict[str, Float[Array, ""]]:
-            x, y = query.x
-            found = similarity(x, y)._asdict()
-            if perceptual is not None:
-                # In TF32, features would keep three digits.
-                with jax.default_matmul_precision("highest"):
-                    found["lpips"] = perceptual(x, y)
+            found = similarity(*query.x)._asdict()
             return {**found, "psnr": jnp.minimum(found["psnr"], _PSNR_MOST)}
 
         self._run = Stream(score, block=block)
+        self._seen = None if perceptual is None else PerceptualDistances(perceptual, block=block)
 
     def __call__(self, found: np.ndarray, targets: Images) -> Metrics:
         """Scores images against their targets.
@@ -57,22 +53,27 @@ class Scorer:
           targets: [n, *shape].
 
         Returns:
-          Metric -> float64 [*lead, n].
+          Metric -> float64 [*lead, n]. "lpips" costs a pass of every image found and of every target.
         """
-        lead = found.shape[: found.ndim - targets.ndim + 1]
-        x = np.asarray(found, np.float32).reshape(-1, *targets.shape[1:])
-        y = np.asarray(targets, np.float32)
-        y = np.broadcast_to(y, (len(x) // len(y), *y.shape)).reshape(x.shape)
-        blocks = self._run((), jax.random.key(0), Query((x, y), None, np.arange(len(x))))
-        parts = [part for _, _, part in blocks]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return {name: values.astype(np.float64).reshape(lead) for name, values in whole.items()}
+        lead, seen = found.shape[: found.ndim - targets.ndim + 1], self._seen
+        scores = {name: values.reshape(lead) for name, values in self._similar(found, targets).items()}
+        rows = found.reshape(-1, *targets.shape)
+        return scores if seen is None else scores | {"lpips": seen.to(rows, targets).reshape(lead)}
 
     def unrelated(self, targets: Images) -> Metrics:
         """Returns the mean of each metric between a target and up to `NUM_UNRELATED` others, float64 [n]."""
-        shifts = range(1, min(NUM_UNRELATED, len(targets) - 1) + 1)
-        rows = [self(np.roll(targets, -shift, axis=0), targets) for shift in shifts]
-        return {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
+        num = min(NUM_UNRELATED, len(targets) - 1)
+        rows = [self._similar(np.roll(targets, -shift, axis=0), targets) for shift in range(1, num + 1)]
+        means = {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
+        return means if self._seen is None else means | {"lpips": self._seen.among(targets, num).mean(axis=1)}
+
+    def _similar(self, found: np.ndarray, targets: Images) -> Metrics:
+        """Returns the metrics that need no network, of found images row by row."""
+        x = np.asarray(found, np.float32).reshape(-1, *targets.shape[1:])
+        y = np.asarray(targets, np.float32)
+        y = np.broadcast_to(y, (len(x) // len(y), *y.shape)).reshape(x.shape)
+        parts = [part for _, _, part in self._run((), jax.random.key(0), Query((x, y), None, np.arange(len(x))))]
+        return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
 
 
 def distances(found: Images, targets: Images) -> Float[np.ndarray, "n m"]:

@@ -18,7 +18,7 @@ from diffaudit_jax.reconstruction.attacker import Attacker, gains, joined
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.release import Knowledge, misbelieved
 from diffaudit_jax.reconstruction.scoring import Metrics
-from diffaudit_jax.reconstruction.targets import checked_public, checked_targets
+from diffaudit_jax.reconstruction.targets import checked_public, checked_targets, typical_norm
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
 
@@ -104,8 +104,7 @@ def unknown_noise(
     """
     attacker, grid, x = _asked(prior, targets, mus, attacker)
     seen = checked_public(public, x)
-    typical = float(np.linalg.norm(seen.reshape(len(seen), -1).astype(np.float64), axis=1).mean())
-    known = Knowledge(), Knowledge(noise="wavelet"), Knowledge(clip="typical", typical_norm=typical)
+    known = Knowledge(), Knowledge(noise="wavelet"), Knowledge(clip="typical", typical_norm=typical_norm(seen))
     told = [attacker.released(key, x, grid, knowledge=each) for each in known]
     told += [misbelieved(told[0], sigma_factor=factor) for factor in SIGMA_FACTORS]
     names = ("known", "wavelet", "typical", *(f"{factor:g} sigma" for factor in SIGMA_FACTORS))

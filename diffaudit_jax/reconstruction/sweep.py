@@ -26,9 +26,9 @@ from diffaudit_jax.reconstruction.baselines import clipped
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.leaks import LINEAR, Leak, linear_unit
 from diffaudit_jax.reconstruction.levels import reconstructed, released, untrained
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Bounds, Training, coming_near, linear_bounds
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
-from diffaudit_jax.reconstruction.scoring import Perceptual, Scorer
 from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
@@ -140,7 +140,7 @@ def sweep(
       leak: The model that leaks; a linear unit, which the bounds are about, if not given.
       cond: Classes [n] of a conditional prior, or None.
       public_cond: Classes [m] of the public images, of which the prior's curve is told; or None.
-      perceptual: Pure function of one pair of images to a distance, scored as "lpips".
+      perceptual: Distance of images that is scored as "lpips", or None.
       shown: How many targets are kept in pictures.
       block: Reconstructions per dispatch.
       progress: Called with (releases done, k n) after every block.
@@ -152,8 +152,8 @@ def sweep(
 
     Raises:
       InputError: if the prior offers samples only or has another shape, a setting cannot be, targets are too few, the
-        same, of one colour or public, the noise cannot be estimated in the way asked for, or a kappa cannot without
-        public images.
+        same, of one colour, public or of unknown class, the noise cannot be estimated in the way asked for, or a kappa
+        cannot without public images.
     """
     grid = np.unique(checked_mu(mus))
     _check(prior, grid, num, steps, eta)
@@ -162,11 +162,13 @@ def sweep(
         raise InputError(f"how likely a guess within {near:g} is, public images tell: give some, or no such distance.")
     joint = grid * num_releases**0.5
     epsilons = gdp_epsilon(joint, delta)
-    x = checked_targets(targets, prior.shape, cond)
-    seen = None if public is None else checked_public(public, x)
-    keys = jax.random.split(key, 3)
-    leak = leak or linear_unit(x.shape[1:])
+    x = checked_targets(targets, prior.shape, cond, prior.num_classes)
+    seen = None if public is None else checked_public(public, x, public_cond, prior.num_classes)
+    keys, leak = jax.random.split(key, 3), leak or linear_unit(x.shape[1:])
     found = released(keys[0], x, grid, leak, num_releases=num_releases, knowledge=knowledge, block=block)
+    if leak.name == LINEAR:  # before any attack
+        known = {"num_releases": num_releases, "training": training, "public": seen, "cond": public_cond}
+        bounds = linear_bounds((keys[0], keys[2]), prior, x, grid, bounds, block=block, **known)
     drawn = reconstructed(
         keys[1],
         prior,
@@ -181,16 +183,15 @@ def sweep(
     )
     images = {"diffusion": drawn.diffusion, "posterior mean": drawn.mean, "release": clipped(np.asarray(found.y))}
     images |= {} if seen is None else untrained(found, seen)
-    scorer = Scorer(perceptual, block=block)
-    scores, unrelated = {name: scorer(each, x) for name, each in images.items()}, scorer.unrelated(x)
+    scorer = scoring.Scorer(perceptual, block=block)
+    # All methods at once, so that the features of a target are made once.
+    every, unrelated = scorer(np.stack([*images.values()], dtype=np.float32), x), scorer.unrelated(x)
+    scores = {name: {metric: values[i] for metric, values in every.items()} for i, name in enumerate(images)}
     told = [agreement(row, x if seen is None else seen) for row in drawn.samples]
     errors = np.stack([each.error for each in told])
     true = [((row - x[:, None]).astype(np.float64) ** 2).reshape(len(x), -1).mean(axis=1) for row in drawn.samples]
     if near is not None and seen is not None:
         bounds = bounds._replace(near=coming_near(near, scores, x, seen, grid, num_releases=num_releases))
-    if leak.name == LINEAR:
-        ahead = {"num_releases": num_releases, "training": training, "public": seen, "cond": public_cond}
-        bounds = linear_bounds((keys[0], keys[2]), prior, x, grid, bounds, block=block, **ahead)
     sigma, few = np.asarray(found.sigma, np.float64), slice(min(shown, len(x)))
     return Sweep(
         mus=grid,

@@ -8,4 +8,6 @@ from diffaudit_jax.report.reconstruction import reconstruction_report as reconst
 from diffaudit_jax.report.redraw import redraw as redraw
 from diffaudit_jax.report.report import Report as Report
 from diffaudit_jax.report.scores import read_scores as read_scores
+from diffaudit_jax.report.studies import StudyReport as StudyReport
+from diffaudit_jax.report.studies import study_report as study_report
 from diffaudit_jax.report.study import trajectory_study as trajectory_study

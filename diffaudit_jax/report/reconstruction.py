@@ -181,7 +181,7 @@ def _row(sweep: Sweep, k: int, resamples: Float[np.ndarray, "m n"]) -> dict[str,
             method: {metric: mean_of(values[k], resamples) for metric, values in metrics.items()}
             for method, metrics in sweep.scores.items()
         },
-        "relative": {method: _open(found[k]) for method, found in sweep.relative.items()},
+        "relative": {method: opened(found[k]) for method, found in sweep.relative.items()},
         "retrieval": {method: found[k].top1._asdict() for method, found in sweep.retrieval.items()},
         "uninformed": {} if bounds.uninformed is None else _uninformed(bounds.uninformed, k),
         "prior_curve": None if bounds.prior_curve is None else _normal(*(part[k] for part in bounds.prior_curve)),
@@ -219,15 +219,17 @@ def _normal(value: float, se: float) -> dict[str, float]:
     return {"value": float(value), "low": max(0.0, float(value) - half), "high": float(value) + half}
 
 
-def _open(found: Estimate) -> dict[str, float | None] | None:
-    """Returns an estimate as JSON, null where an end is infinite; None if the value is."""
+def opened(found: Estimate | None) -> dict[str, float | None] | None:
+    """Returns an estimate as JSON, null where an end is infinite; None if the value is, or there is none."""
+    if found is None:
+        return None
     ends = {name: float(end) if math.isfinite(end) else None for name, end in found._asdict().items()}
     return None if ends["value"] is None else ends
 
 
 def _transition(found: Transition) -> dict[str, Any]:
     return {
-        "mu": None if found.mu is None else _open(found.mu),
+        "mu": None if found.mu is None else opened(found.mu),
         "half": float(found.half),
         "progress": [float(share) for share in found.progress],
         "reason": found.reason,

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from diffaudit_jax.report import reconstruction_schema, studies_schema
 from diffaudit_jax.report.document import read_document
 from diffaudit_jax.report.page import render
 from diffaudit_jax.report.reconstruction_page import render_reconstruction
-from diffaudit_jax.report.reconstruction_schema import FILE, read_reconstruction
+from diffaudit_jax.report.studies_page import render_study
 from diffaudit_jax.types import InputError, write_atomic
 
 
@@ -21,7 +22,11 @@ class Kind(NamedTuple):
     render: Callable[[dict[str, Any]], str]
 
 
-KINDS = {"report.json": Kind(read_document, render), FILE: Kind(read_reconstruction, render_reconstruction)}
+KINDS = {
+    "report.json": Kind(read_document, render),
+    reconstruction_schema.FILE: Kind(reconstruction_schema.read_reconstruction, render_reconstruction),
+    studies_schema.FILE: Kind(studies_schema.read_study, render_study),
+}
 """By the name of the JSON file."""
 
 

@@ -37,7 +37,7 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, quickstart, reconstruct, report, sample, train"
+    names = "attacks, audit, quickstart, reconstruct, report, sample, study, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 

@@ -248,13 +248,13 @@ def test_a_prior_from_elsewhere_has_no_public_images_and_no_record_of_members(tr
         knowledge_of(Attacker(clip="typical"), None)
 
 
-def test_lpips_is_of_one_pair_and_tells_to_what_size_it_enlarged(monkeypatch):
+def test_lpips_has_its_weights_and_tells_to_what_size_it_enlarged(monkeypatch):
     drawn = models.lpips("alex").init(jax.random.key(0))
     monkeypatch.setattr(reconstruct.importers, "lpips_weights", lambda net: {"alex": drawn}[net])
     perceptual, upsampled = reconstruct.perceptual_of("alex", (28, 14, 1))
-    x, y = jax.random.uniform(jax.random.key(1), (2, 28, 14, 1), minval=-1)
     assert upsampled == (128, 64)
-    assert perceptual(x, x) == 0 < perceptual(x, y) == models.lpips("alex").distance(drawn, x, y)
+    assert perceptual.params is drawn
+    assert perceptual.features.__self__ == perceptual.between.__self__ == models.lpips("alex")
     assert reconstruct.perceptual_of("none", (28, 14, 1)) == (None, None)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from scipy.stats import chi2, spearmanr, ttest_ind, ttest_rel
+from scipy.stats import beta, chi2, norm, spearmanr, ttest_ind, ttest_rel
 
 from diffaudit_jax.reconstruction import linear_unit
 from diffaudit_jax.reconstruction.attacker import Attacker, gain
@@ -44,11 +44,17 @@ def within(values, want):
 X, PUBLIC = pictures(24), pictures(200, seed=1)
 
 
-def test_a_wrong_noise_costs_what_its_filter_does():
+@pytest.fixture(scope="module")
+def unknown():
     target, calls = counted(prior())
     found = unknown_noise(KEY, target, X, MUS, PUBLIC, attacker=ONE_CALL)
-    assert found.names == ("known", "wavelet", "typical", "0.8 sigma", "1.2 sigma")
     assert len(calls) == 5 * 2 * 24
+    return found
+
+
+def test_a_wrong_noise_costs_what_its_filter_does(unknown):
+    found = unknown
+    assert found.names == ("known", "wavelet", "typical", "0.8 sigma", "1.2 sigma")
     typical = np.linalg.norm(PUBLIC.reshape(200, -1), axis=1).mean()
     for k, mu in enumerate(MUS):
         sigma = norms(X) / mu
@@ -67,6 +73,28 @@ def test_a_wrong_noise_costs_what_its_filter_does():
         lost = found.lost["1.2 sigma"]["mse"][k]
         np.testing.assert_allclose(lost.value, np.diff(found.scores["mse"][[0, 4], k].mean(-1))[0], rtol=1e-9)
         assert lost.low < lost.value < lost.high
+
+
+def test_noise_read_from_a_picture_is_that_of_its_texture_too(unknown):
+    found, told = unknown, released(KEY, X, np.array(MUS), linear_unit(SHAPE))
+    v, largest = found.names.index("wavelet"), np.abs(told.y).max()
+    band = np.float64(told.y)[..., 0].reshape(2, 24, 3, 2, 3, 2)  # 2 x 2 blocks
+    band = np.abs(band[..., 0, :, 0] - band[..., 0, :, 1] - band[..., 1, :, 0] + band[..., 1, :, 1]) / 2
+    believed = np.median(band.reshape(2, 24, 9), axis=-1) / norm.ppf(0.75)
+    np.testing.assert_allclose(found.sigma[v], believed, rtol=0, atol=8 * EPS32 * largest)
+    for k, mu in enumerate(MUS):
+        # The median of 9 numbers |n| is the 5th: its chances under |n| have a Beta law.
+        law = norm.ppf((1 + beta(5, 5).ppf((np.arange(4000) + 0.5) / 4000)) / 2) / norm.ppf(0.75)
+        # Independent pixels are texture alone, and add their variance to that of the noise.
+        assert within(believed[k] / np.sqrt(VAR + norms(X) ** 2 / mu**2), law.mean())
+        kept = (VAR / (VAR + believed[k] ** 2))[:, None]
+        away = kept * np.float64(told.y[k]).reshape(24, -1) + (1 - kept) * MEAN - X.reshape(24, -1)
+        error = (away**2).mean(1)
+        # 16 roundings of numbers no larger than the release's in each difference, and one of each term of the mean.
+        assert (np.abs(found.scores["mse"][v, k] - error) < EPS32 * (32 * largest * np.sqrt(error) + 64 * error)).all()
+    # Where noise is as small as texture, the filter takes off too much of the image.
+    assert (believed[1] / norms(X) * MUS[1]).mean() > 1.3
+    assert found.lost["wavelet"]["mse"][1].low > 0
 
 
 def test_more_releases_are_one_of_a_larger_mu_in_distribution():

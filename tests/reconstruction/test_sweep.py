@@ -16,6 +16,7 @@ from diffaudit_jax.process import ddpm_linear
 from diffaudit_jax.reconstruction import Knowledge, dense, linear_unit, random_mlp, reconstruct
 from diffaudit_jax.reconstruction.baselines import fit_baselines
 from diffaudit_jax.reconstruction.levels import noise_levels, reconstructed, released
+from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Training
 from diffaudit_jax.reconstruction.released import Release
 from diffaudit_jax.reconstruction.scoring import Scorer, distances, effective_norm, ranked, without_prior
@@ -220,7 +221,7 @@ def test_noise_that_float32_does_not_have_is_refused():
 
 
 def test_a_distance_of_ones_own_is_scored_beside():
-    apart = lambda x, y: abs(x - y).mean()  # noqa: E731
+    apart = Perceptual((), lambda params, x: x, lambda params, u, v: abs(u - v).mean())
     found = sweep(KEY, prior(), X[:4], (3, 9), num=2, steps=2, perceptual=apart)
     score = np.abs(found.shown.diffusion.astype(np.float64) - X[:4]).mean((2, 3, 4))
     np.testing.assert_allclose(found.scores["diffusion"]["lpips"], score, rtol=64 * EPS32)
@@ -281,6 +282,23 @@ def test_a_prior_without_a_null_class_is_told_the_classes_of_public_images():
     assert np.isfinite(found.bounds.prior_curve).all()
     with pytest.raises(InputError, match="no null class"):
         sweep(KEY, conditional, X[:4], [1.0, 5.0], **asked)
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        ({"cond": [0, 2, 3, 1]}, r"^class 3 of target 2 is none that the prior knows: give one from 0 to 2\.$"),
+        ({"cond": [0, 2, -1, 1]}, "class -1 of target 2"),
+        ({"cond": [0, 2, 1, 1], "public_cond": [0, 1, 2, 0, 7]}, "class 7 of public image 4"),
+        ({"cond": [0, 2, 1, 1], "public_cond": [0, 1]}, r"every public image has its class, .* shape \(2,\) for 5"),
+    ],
+)
+def test_classes_that_the_prior_does_not_know_are_refused_before_the_network_runs(classes, says):
+    target, calls = counted(prior())
+    asked = {name: np.array(each) for name, each in classes.items()}
+    with pytest.raises(InputError, match=says):
+        sweep(KEY, replace(target, num_classes=3), X[:4], (2, 9), public=PUBLIC[:5], num=2, steps=2, **asked)
+    assert not calls
 
 
 def test_bounds_of_the_linear_unit_are_not_set_beside_another_leak():

@@ -1,0 +1,79 @@
+"""Where a command that ends in a report may write it, and what it prints: verdict, a small table, and the page."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from diffaudit_jax.report import ReconstructionReport, Report
+from diffaudit_jax.report.page import estimate, shares
+from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
+from diffaudit_jax.report.studies import StudyReport
+from diffaudit_jax.types import InputError
+
+AnyReport: TypeAlias = Report | ReconstructionReport | StudyReport
+
+
+def check_out(out: Path, file: str, read: Callable[[Path], Any]) -> None:
+    """Refuses a directory that a report must not be written to.
+
+    Args:
+      out: The directory; it need not exist.
+      file: Name of the report's JSON.
+      read: How an older report is read, which this one replaces.
+
+    Raises:
+      InputError: if a file is in the way, or it holds something else, or a report that cannot be read.
+    """
+    if at := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None):
+        raise InputError(f"{at} is a file: use another --out.")
+    if (out / file).exists():
+        read(out)
+    elif out.is_dir() and (inside := sorted(out.iterdir())):
+        raise InputError(f"{out} holds something else ({inside[0].name!r}): use another --out.")
+
+
+def conclude(report: AnyReport, page: Path) -> None:
+    """Prints the verdict, a small table and the report's path."""
+    if isinstance(report, ReconstructionReport):
+        table = _by_mu(report.document)
+    else:
+        table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
+    verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
+    console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
+    print(f"report: {page}")
+
+
+def _by_attack(document: dict[str, Any]) -> Table:
+    table = Table("attack", "AUC", "TPR at 1 % FPR", box=None, pad_edge=False, header_style="bold")
+    for attack in document["attacks"]:
+        # As text: a report may come from anyone, and rich would read markup in its names.
+        table.add_row(Text(attack["name"]), estimate(attack["auc"]), _tpr_at_one_percent(attack))
+    return table
+
+
+def _by_mu(document: dict[str, Any]) -> Table:
+    table = Table("mu", "epsilon", "error / unrelated", "target picked", "SSIM", box=None, header_style="bold")
+    for row in document["rows"]:
+        found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
+        table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
+    return table
+
+
+def _by_variant(document: dict[str, Any]) -> Table:
+    table = Table("mu", box=None, header_style="bold", title="mean squared error", title_justify="left", title_style="")
+    for variant in document["variants"]:
+        table.add_column(Text(variant["name"]))
+    for k, row in enumerate(document["rows"]):
+        means = (variant["scores"]["mse"][k] for variant in document["variants"])
+        table.add_row(f"{row['mu']:g}", *(f"{mean['value']:.3g}" if mean else "\N{EN DASH}" for mean in means))
+    return table
+
+
+def _tpr_at_one_percent(attack: dict[str, Any]) -> str:
+    point = next(point for point in attack["operating_points"] if point["target_fpr"] == 0.01)
+    return shares(point["tpr"]) if point["tpr"] else "needs 100 non-members"
