@@ -1,5 +1,7 @@
 """Host-side statistics, in float64: of scores (ROC, fixed false positive rates, transfer) and of generated images."""
 
+from diffaudit_jax.metrics.anytime import anytime as anytime
+from diffaudit_jax.metrics.anytime import narrow_from as narrow_from
 from diffaudit_jax.metrics.blind import BlindBaseline as BlindBaseline
 from diffaudit_jax.metrics.blind import advantage_over_blind as advantage_over_blind
 from diffaudit_jax.metrics.blind import blind_baseline as blind_baseline
@@ -9,6 +11,11 @@ from diffaudit_jax.metrics.bounds import prior_kappa as prior_kappa
 from diffaudit_jax.metrics.bounds import rero as rero
 from diffaudit_jax.metrics.choosing import Choice as Choice
 from diffaudit_jax.metrics.choosing import choose as choose
+from diffaudit_jax.metrics.corrected import Corrected as Corrected
+from diffaudit_jax.metrics.corrected import Rates as Rates
+from diffaudit_jax.metrics.corrected import conditional as conditional
+from diffaudit_jax.metrics.corrected import rogan_gladen as rogan_gladen
+from diffaudit_jax.metrics.corrected import unmixed as unmixed
 from diffaudit_jax.metrics.exposure import Exposure as Exposure
 from diffaudit_jax.metrics.exposure import exposure as exposure
 from diffaudit_jax.metrics.gdp import gdp_delta as gdp_delta
@@ -22,6 +29,9 @@ from diffaudit_jax.metrics.multiple import auc_p_value as auc_p_value
 from diffaudit_jax.metrics.multiple import holm as holm
 from diffaudit_jax.metrics.operating import OperatingPoint as OperatingPoint
 from diffaudit_jax.metrics.operating import tpr_at_fpr as tpr_at_fpr
+from diffaudit_jax.metrics.planning import empirical_bernstein as empirical_bernstein
+from diffaudit_jax.metrics.planning import hoeffding_interval as hoeffding_interval
+from diffaudit_jax.metrics.planning import plan_samples as plan_samples
 from diffaudit_jax.metrics.quality import DensityCoverage as DensityCoverage
 from diffaudit_jax.metrics.quality import Novelty as Novelty
 from diffaudit_jax.metrics.quality import PrecisionRecall as PrecisionRecall

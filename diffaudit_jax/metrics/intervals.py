@@ -69,10 +69,19 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> Estimate:
     References:
       Clopper and Pearson 1934, Biometrika 26:404.
     """
-    if not (0 <= k <= n and n >= 1):
-        raise InputError(f"{k} successes in {n} trials: give 0 <= k <= n with at least one trial.")
+    checked_counts(k, n)
     error = tail(level)
     return Estimate(float(k / n), float(binomial_low(k, n, error)), float(binomial_high(k, n, error)))
+
+
+def checked_counts(k: int, n: int) -> None:
+    """Refuses counts that cannot be.
+
+    Raises:
+      InputError: if not 0 <= k <= n with n >= 1.
+    """
+    if not (0 <= k <= n and n >= 1):
+        raise InputError(f"{k} successes in {n} trials: give 0 <= k <= n with at least one trial.")
 
 
 class Ranks(NamedTuple):
