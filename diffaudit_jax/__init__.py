@@ -17,6 +17,7 @@ from diffaudit_jax import importers as importers
 from diffaudit_jax import losses as losses
 from diffaudit_jax import metrics as metrics
 from diffaudit_jax import models as models
+from diffaudit_jax import poisoning as poisoning
 from diffaudit_jax import process as process
 from diffaudit_jax import protection as protection
 from diffaudit_jax import reconstruction as reconstruction

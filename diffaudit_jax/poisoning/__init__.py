@@ -1,1 +1,6 @@
 """Fairness poisoning: which records a sharer trains a generator on, so that who uses it becomes unfair."""
+
+from diffaudit_jax.poisoning.cells import gap as gap
+from diffaudit_jax.poisoning.cells import information as information
+from diffaudit_jax.poisoning.selection import Selection as Selection
+from diffaudit_jax.poisoning.selection import select as select

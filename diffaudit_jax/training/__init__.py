@@ -8,6 +8,8 @@ from diffaudit_jax.training.dpsgd import PrivateInfo as PrivateInfo
 from diffaudit_jax.training.ledger import Guarantee as Guarantee
 from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit
+from diffaudit_jax.training.mine import Mine as Mine
+from diffaudit_jax.training.mine import mine as mine
 from diffaudit_jax.training.run import Run as Run
 from diffaudit_jax.training.run import load_run as load_run
 from diffaudit_jax.training.secret import holds_key as holds_key
