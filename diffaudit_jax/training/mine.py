@@ -74,28 +74,28 @@ def mine(
       InputError: if the halves do not go together, are not finite, or there are fewer than 8 records.
     """
     labels = np.asarray(z) if np.ndim(z) == 1 and np.issubdtype(np.asarray(z).dtype, np.integer) else None
-    halves = _standard(x), (np.eye(int(labels.max()) + 1)[labels] if labels is not None else _standard(z))
+    num = 0 if labels is None else int(labels.max()) + 1
+    halves = _standard(x), _standard(z) if labels is None else np.eye(num)[labels]
     if len(halves[0]) != len(halves[1]) or len(halves[0]) < 8:
         raise InputError(f"there are {len(halves[0])} records of x and {len(halves[1])} of z: give 8 or more of both.")
     key_halves, *keys = jax.random.split(key, 3)
     order = np.asarray(jax.random.permutation(key_halves, len(halves[0])))
     folds = np.array_split(order, 2)
-    table = None if labels is None else np.zeros(halves[1].shape[:1] + halves[1].shape[1:])
+    table = np.zeros((len(order), num))
     own, strange = np.zeros(len(order)), np.zeros(len(order))
     for k, (seen, judged) in enumerate((folds, folds[::-1])):
         data = [jnp.asarray(half[seen], jnp.float32) for half in halves]
         params = _fitted(keys[k], data, num_steps, min(batch_size, len(seen)), learning_rate, decay)
         a, b = (jnp.asarray(half[judged], jnp.float32) for half in halves)
         own[judged] = _own(params, a, b)
-        if table is not None:
-            every = np.asarray(_every(params, a, jnp.eye(table.shape[1])), np.float64)
-            table[judged] = every
+        if labels is not None:
+            table[judged] = np.asarray(_every(params, a, jnp.eye(num)), np.float64)
             # Labels have their independent mean exactly.
-            strange[judged] = np.exp(every) @ np.bincount(labels[judged], minlength=table.shape[1]) / len(judged)
+            strange[judged] = np.exp(table[judged]) @ np.bincount(labels[judged], minlength=num) / len(judged)
         else:
             shifts = range(1, min(NUM_SHIFTS, len(judged) - 1) + 1)
             strange[judged] = np.mean([np.exp(_own(params, a, jnp.roll(b, s, axis=0))) for s in shifts], axis=0)
-    return Mine(_bound(own, strange, folds, level), table)
+    return Mine(_bound(own, strange, folds, level), table if num else None)
 
 
 def _bound(own: np.ndarray, strange: np.ndarray, folds: list[np.ndarray], level: float) -> Estimate:
@@ -138,11 +138,16 @@ def _fitted(key: Key, data: list[Array], num_steps: int, batch_size: int, learni
 
 
 def _values(params: Params, a: Array, b: Array) -> Float[Array, " n"]:
-    return jax.vmap(lambda x, z: Statistic().apply({"params": params}, x, z))(a, b)
+    def value(x: Array, z: Array) -> Array:
+        found = Statistic().apply({"params": params}, x, z)
+        assert isinstance(found, jax.Array)
+        return found
+
+    return jax.vmap(value)(a, b)
 
 
 @jax.jit
-def _own_values(params: Params, a: Array, b: Array) -> Float[Array, " n"]:
+def _own_values(params: Params, a: Array, b: Array) -> Array:
     return _values(params, a, b)
 
 
