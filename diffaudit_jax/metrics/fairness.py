@@ -130,7 +130,7 @@ def fairness_of(
 ) -> FairnessStats:
     """Measures how fair a classifier of two classes is, on records that did not train it.
 
-    Each interval holds on its own, and is conservative in small cells (coverage is simulated, from 3 records a cell
+    Each interval holds on its own, and is conservative in small cells (coverage is simulated, from 4 records a cell
     on). A gap in a sample is above 0 even if there is none: look at its lower limit, which is then 0. Give no more than
     a handful of groups and `clean`: time grows as the fourth power of their number.
 
