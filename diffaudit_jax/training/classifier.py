@@ -1,8 +1,8 @@
-"""fit_classifier: from labelled images to a classifier whose features judge generated ones."""
+"""fit_classifier: from labelled images to a classifier, of whatever network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ class ClassifierState(NamedTuple):
     opt_state: optax.OptState
     step: Array
     key: Key
+    key_dropout: Key
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,20 +80,22 @@ def fit_classifier(
     learning_rate: float = 3e-3,
     warmup_steps: int = 50,
     weight_decay: float = 1e-2,
-    num_features: int = 64,
+    network: Callable[[int], Any] = ImageClassifier,
     progress: Callable[[int, int, TrainInfo], None] | None = None,
 ) -> Classifier:
-    """Trains a small convolutional classifier by AdamW, its rate falling to 0 as a cosine.
+    """Trains a classifier by AdamW, its rate falling to 0 as a cosine.
 
     Args:
-      key: Typed key: initial weights and batches.
+      key: Typed key: initial weights, batches and dropout.
       pool: Images and labels.
       num_steps: Steps.
       batch_size: Images per step, drawn with replacement.
       learning_rate: Greatest step size.
       warmup_steps: Steps over which it rises from 0; at most half of all.
       weight_decay: AdamW's decoupled weight decay.
-      num_features: Width of the features.
+      network: Number of classes -> a Linen module of one image in [-1, 1] that answers (features, logits); what it
+        drops out it drops only where a key named "dropout" is passed. By default the small convolutional one whose
+        features generated images are judged by; `models.receivers` has others.
       progress: Called with (step, num_steps, info) after every 20 steps.
 
     Returns:
@@ -108,15 +111,15 @@ def fit_classifier(
             raise InputError(f"{name} must be above 0 and finite, got {value}.")
     labels, num_classes = _labels(pool), pool.num_classes
     assert num_classes is not None
-    module = ImageClassifier(num_classes, num_features)
-    key_init, key_train = jax.random.split(key)
+    module = network(num_classes)
+    key_init, key_train, key_dropout = jax.random.split(key, 3)
     # Run once: four times faster to compile without optimisation, equal to rounding.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     params = jax.jit(module.init, compiler_options=quick)(key_init, jnp.zeros(pool.shape))["params"]
     warm = min(warmup_steps, num_steps // 2)
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warm, num_steps) if warm else learning_rate
     tx = optax.adamw(rate, weight_decay=weight_decay)
-    state = ClassifierState(params, tx.init(params), jnp.zeros((), jnp.int32), key_train)
+    state = ClassifierState(params, tx.init(params), jnp.zeros((), jnp.int32), key_train, key_dropout)
     # One program per step: on CPU a convolution's weight gradient inside a loop is about 100 times slower.
     step = jax.jit(_make_step(module, tx, batch_size), donate_argnums=0)
     data = Data(jnp.asarray(pool.x), jnp.asarray(labels))
@@ -134,7 +137,7 @@ def fit_classifier(
 _CHUNK = 20
 
 
-def _outputs(module: ImageClassifier) -> Stream:
+def _outputs(module: Any) -> Stream:
     def outputs(params: Params, key: Key, query: Query) -> Features:
         del key
         # A float32 product is TF32 on a GPU unless asked for, and features would depend on the device.
@@ -144,27 +147,29 @@ def _outputs(module: ImageClassifier) -> Stream:
     return Stream(outputs, block=256)
 
 
-def _make_step(module: ImageClassifier, tx: optax.GradientTransformation, batch_size: int) -> Callable:
-    def loss(params: Params, x: Array, label: Array) -> Float[Array, ""]:
-        return optax.softmax_cross_entropy_with_integer_labels(_applied(module, params, x)[1], label)
+def _make_step(module: Any, tx: optax.GradientTransformation, batch_size: int) -> Callable:
+    def loss(params: Params, key: Key, x: Array, label: Array) -> Float[Array, ""]:
+        return optax.softmax_cross_entropy_with_integer_labels(_applied(module, params, x, key)[1], label)
 
     def step(state: ClassifierState, data: Data) -> tuple[ClassifierState, TrainInfo]:
         key = jax.random.fold_in(state.key, state.step)
         # With replacement: without, every step would sort the whole pool.
         index = jax.random.randint(key, (batch_size,), 0, len(data.x))
         x, labels = jax.tree.map(lambda leaf: leaf[index], data)
-        batch_loss = lambda params: jax.vmap(loss, (None, 0, 0))(params, x, labels).mean()  # noqa: E731
+        keys = jax.random.split(jax.random.fold_in(state.key_dropout, state.step), batch_size)
+        batch_loss = lambda params: jax.vmap(loss, (None, 0, 0, 0))(params, keys, x, labels).mean()  # noqa: E731
         value, grads = jax.value_and_grad(batch_loss)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         info = TrainInfo(value, optax.tree.norm(grads))
-        return ClassifierState(params, opt_state, state.step + 1, state.key), info
+        return ClassifierState(params, opt_state, state.step + 1, *state[3:]), info
 
     return step
 
 
-def _applied(module: ImageClassifier, params: Params, x: Array) -> tuple[Array, Array]:
-    features, logits = module.apply({"params": params}, to_signed(x))
+def _applied(module: Any, params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+    rngs = None if key is None else {"dropout": key}
+    features, logits = module.apply({"params": params}, to_signed(x), rngs=rngs)
     assert isinstance(features, jax.Array)
     assert isinstance(logits, jax.Array)
     return features, logits

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -70,6 +72,32 @@ def test_the_key_decides_everything(compiled):
     first, again, other = (fit(tiny(), seed, num_steps=25).params for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert (first["logits"]["kernel"] != other["logits"]["kernel"]).any()
+
+
+class Dropping(nn.Module):
+    """Knows nothing of an image but how often each label is, and forgets that nine times in ten."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        kept = nn.Dropout(0.9, deterministic=not self.has_rng("dropout"))(jnp.ones(()))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
+        return x.reshape(-1), bias * kept
+
+
+def test_any_network_is_trained_and_each_image_drops_out_what_it_does(compiled):
+    pool, infos = replace(tiny(), labels=np.zeros(20, np.int32), label_names=("a", "b")), []
+    options = {"network": Dropping, "batch_size": 400, "warmup_steps": 0}
+    fit(pool, num_steps=20, progress=lambda step, total, info: infos.append(info), **options)
+    logits = fit(pool, num_steps=19, **options).logits(pool.x[:3])
+    assert (logits == logits[0]).all()
+    a, b = logits[0]
+    assert a > b
+    # Kept, the bias counts ten times: the loss of step 20 says how many of its 400 images kept it.
+    kept = (np.log(2) - infos[0].loss) / (np.log(2) - np.log1p(np.exp(10 * (b - a))))
+    assert abs(kept * 400 - round(float(kept * 400))) < 400 * 64 * EPS32
+    assert abs(kept - 0.1) < 4 * np.sqrt(0.1 * 0.9 / 400)
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (4, 4, 1), (7, 5, 2)])

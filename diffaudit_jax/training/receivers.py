@@ -1,0 +1,99 @@
+"""train_receiver: what a receiver makes of images that were shared with him, a classifier, by name.
+
+Networks (`models.receivers`) are trained by `fit_classifier`; two classifiers of scikit-learn see an image as one row
+of numbers. Whichever it is, what comes back maps uint8 images to labels and can be asked about real ones.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int, UInt8
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from diffaudit_jax.data import Pool
+from diffaudit_jax.models.receivers import RECEIVERS
+from diffaudit_jax.training.classifier import fit_classifier
+from diffaudit_jax.types import InputError, Key, known
+
+Images = UInt8[np.ndarray, "n h w c"]
+Labels = Int[np.ndarray, " n"]
+Predict = Callable[[Images], Labels]
+
+# Histogram boosting on one thread: its threads wait busily for each other (see `calibration`).
+_ALONE = threadpool_limits.wrap(limits=1, user_api="openmp")
+ROWS: dict[str, Callable[..., Any]] = {
+    "logistic": lambda seed, **settings: LogisticRegression(**{"max_iter": 10_000, **settings}, random_state=seed),
+    "boosting": lambda seed, **settings: HistGradientBoostingClassifier(**settings, random_state=seed),
+}
+"""Classifiers of rows, by name: seed and scikit-learn's own settings -> an estimator."""
+NAMES = (*RECEIVERS, *ROWS)
+
+
+def fit_sklearn(name: str, x: Images, y: Labels, *, seed: int = 0, **settings: Any) -> Predict:
+    """Fits a classifier of scikit-learn to images, each as one row of numbers in [-1, 1].
+
+    Args:
+      name: "logistic" regression, or histogram gradient "boosting".
+      x: Images.
+      y: Their labels.
+      seed: Seed of whatever the estimator draws.
+      **settings: The estimator's own, such as `C` or `max_iter`.
+
+    Returns:
+      ``images -> labels``; the same for the same arguments.
+
+    Raises:
+      InputError: if the name is not known, the images are not uint8 [n, h, w, c] with a label each, or all labels are
+        one.
+    """
+    known("classifier of rows", name, ROWS)
+    _check(x, x.shape[1:])
+    if np.shape(y) != (len(x),) or len(np.unique(y)) < 2:
+        raise InputError(f"{len(x)} images with labels {np.unique(y)}: give a label for each, of two classes or more.")
+    model = _ALONE(ROWS[name](seed, **settings).fit)(_rows(x), y)
+
+    def predict(images: Images) -> Labels:
+        _check(images, x.shape[1:])
+        return _ALONE(model.predict)(_rows(images))
+
+    return predict
+
+
+def train_receiver(key: Key, name: str, pool: Pool, **settings: Any) -> Predict:
+    """Trains a receiver's classifier on a pool of images, real or generated.
+
+    Args:
+      key: Typed key: all that is drawn.
+      name: A network of `models.receivers.RECEIVERS`, "logistic" or "boosting".
+      pool: Images and labels.
+      **settings: For a network those of `fit_classifier`, else scikit-learn's.
+
+    Returns:
+      ``images uint8 [n, h, w, c] -> labels [n]``; the same for the same arguments. It refuses images of another shape.
+
+    Raises:
+      InputError: if the name is not known, the pool is empty, has no labels or is of one class alone, its images are
+        too small for the network, or as `fit_classifier` does.
+    """
+    known("receiver", name, NAMES)
+    if pool.labels is None or len(np.unique(pool.labels)) < 2:
+        seen = "no labels" if pool.labels is None else f"labels {np.unique(pool.labels)}"
+        raise InputError(f"{pool.name} has {seen}: a receiver learns two classes or more.")
+    if name in ROWS:
+        seed = int(jax.random.bits(key, dtype="uint32"))
+        return fit_sklearn(name, pool.x, pool.labels, seed=seed, **settings)
+    classifier = fit_classifier(key, pool, network=RECEIVERS[name], **settings)
+    return lambda images: classifier.logits(images).argmax(axis=1)
+
+
+def _rows(x: Images) -> np.ndarray:
+    return x.reshape(len(x), -1) / 127.5 - 1.0
+
+
+def _check(images: np.ndarray, shape: tuple[int, ...]) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        raise InputError(f"images are {images.dtype} {images.shape}: this receiver takes uint8 [n, *{shape}].")
