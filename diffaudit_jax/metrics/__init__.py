@@ -18,6 +18,9 @@ from diffaudit_jax.metrics.corrected import rogan_gladen as rogan_gladen
 from diffaudit_jax.metrics.corrected import unmixed as unmixed
 from diffaudit_jax.metrics.exposure import Exposure as Exposure
 from diffaudit_jax.metrics.exposure import exposure as exposure
+from diffaudit_jax.metrics.fairness import FairnessStats as FairnessStats
+from diffaudit_jax.metrics.fairness import GroupRates as GroupRates
+from diffaudit_jax.metrics.fairness import fairness_of as fairness_of
 from diffaudit_jax.metrics.gdp import gdp_delta as gdp_delta
 from diffaudit_jax.metrics.gdp import gdp_epsilon as gdp_epsilon
 from diffaudit_jax.metrics.gdp import gdp_mu as gdp_mu

@@ -18,4 +18,5 @@ from diffaudit_jax.models.families import hybrid_weight as hybrid_weight
 from diffaudit_jax.models.lpips import Lpips as Lpips
 from diffaudit_jax.models.lpips import lpips as lpips
 from diffaudit_jax.models.ncsnpp import ncsnpp as ncsnpp
+from diffaudit_jax.models.receivers import RECEIVERS as RECEIVERS
 from diffaudit_jax.models.unet import count_params as count_params

@@ -10,6 +10,7 @@ from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit
 from diffaudit_jax.training.mine import Mine as Mine
 from diffaudit_jax.training.mine import mine as mine
+from diffaudit_jax.training.receivers import train_receiver as train_receiver
 from diffaudit_jax.training.run import Run as Run
 from diffaudit_jax.training.run import load_run as load_run
 from diffaudit_jax.training.secret import holds_key as holds_key
