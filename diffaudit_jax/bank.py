@@ -1,7 +1,7 @@
 """A bank of generated images: samples drawn as an audit is run, block by block, resumable, over all devices."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ from jaxtyping import Int, UInt8
 
 from diffaudit_jax.access import BlackBox, black_box
 from diffaudit_jax.attack import Attack, Spec
-from diffaudit_jax.auditing import audit
+from diffaudit_jax.auditing import audit, check_queries, observing
+from diffaudit_jax.stream import Stream
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, Query
 
@@ -50,13 +51,50 @@ def draw_bank(
     Raises:
       InputError: if `num` is not positive, labels do not fit, or `out` holds another bank.
     """
+    seen = audit(
+        samples(), target, _asked(target, num, labels), key=key, block=block, mesh=mesh, out=out, progress=progress
+    )
+    return seen.features
+
+
+def drawn(
+    key: Key,
+    target: Target,
+    num: int,
+    *,
+    labels: Int[np.ndarray, " n"] | None = None,
+    block: int = 64,
+    mesh: Mesh | None = None,
+) -> Iterator[Images]:
+    """Draws the same samples block by block, and no more than are asked for.
+
+    Args:
+      key: Typed key of the bank.
+      target: Who is asked; black-box access suffices.
+      num: Samples at most.
+      labels: Class of each sample, for conditional targets; None for none.
+      block: Samples per dispatch, over all devices.
+      mesh: One-axis mesh; default all local devices.
+
+    Yields:
+      uint8 images [block, *shape], fewer in the last one.
+
+    Raises:
+      InputError: as `draw_bank`.
+    """
+    asked, attack = _asked(target, num, labels), samples()
+    check_queries(asked, target)
+    run = Stream(observing(attack, target), mesh=mesh, block=block, host=target.host)
+    for _, _, images in run((target.params, attack.evidence), key, asked):
+        yield images
+
+
+def _asked(target: Target, num: int, labels: np.ndarray | None) -> Query:
     if num < 1:
         raise InputError(f"a bank holds at least 1 sample, got {num}.")
     if labels is not None and len(labels) != num:
         raise InputError(f"{num} samples need as many labels, got {len(labels)}.")
-    asked = Query(np.zeros((num, *target.shape), np.uint8), labels, np.arange(num))
-    seen = audit(samples(), target, asked, key=key, block=block, mesh=mesh, out=out, progress=progress)
-    return seen.features
+    return Query(np.zeros((num, *target.shape), np.uint8), labels, np.arange(num))
 
 
 def samples() -> Attack[BlackBox]:

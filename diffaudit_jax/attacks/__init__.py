@@ -7,6 +7,8 @@ from diffaudit_jax.attacks.fluctuation import fluctuation as fluctuation
 from diffaudit_jax.attacks.gradient import gradient_norms as gradient_norms
 from diffaudit_jax.attacks.likelihood import likelihood as likelihood
 from diffaudit_jax.attacks.nearest import nearest as nearest
+from diffaudit_jax.attacks.property import Inferred as Inferred
+from diffaudit_jax.attacks.property import property_share as property_share
 from diffaudit_jax.attacks.proximal import proximal as proximal
 from diffaudit_jax.attacks.step_error import step_error as step_error
 from diffaudit_jax.attacks.surrogate import by_surrogate as by_surrogate
