@@ -15,7 +15,7 @@ EPS64 = np.finfo(np.float64).eps
 
 
 def linear(draws, d=5, latent=2, s=0.7):
-    """x = W z + b + s eps with orthogonal columns in W, whose posterior N(mu, diag v) is therefore diagonal."""
+    """X = W z + b + s eps with orthogonal columns in W, whose posterior N(mu, diag v) is therefore diagonal."""
     rng = np.random.default_rng(0)
     w = np.linalg.qr(rng.normal(size=(d, latent)))[0] * np.array([1.5, 0.4])
     b, x, eps = rng.normal(size=d), rng.normal(size=d), rng.normal(size=(draws, latent))
