@@ -16,7 +16,7 @@ import numpy as np
 from diffaudit_jax.process import Process
 from diffaudit_jax.sampler.discrete import ddim_step
 from diffaudit_jax.sampler.grids import descent
-from diffaudit_jax.target import Target
+from diffaudit_jax.target import BoundTerms, Target
 from diffaudit_jax.types import Example, InputError, Key, Network, Params, Prediction, Time
 
 
@@ -49,6 +49,13 @@ class WhiteBox:
     process: Process
     predict_at: Callable[[Params, Example, Time, Any], Prediction]
     params: Params
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Weights of a VAE: ``terms(key, x, cond) -> BoundTerms`` draws a code of x and takes the bound apart there."""
+
+    terms: Callable[[Key, Example, Any], BoundTerms]
 
 
 def black_box(target: Target) -> BlackBox:
@@ -145,6 +152,18 @@ def white_box(target: Target) -> WhiteBox:
         raise InputError("white-box access needs gradients and this target is a Python function: audit it gray-box.")
     predict_at = lambda params, xt, t, cond=None: network.apply(params, xt, t, cond)  # noqa: E731
     return WhiteBox(process, predict_at, target.params)
+
+
+def bound_box(target: Target) -> Bound:
+    """Grants the weights of a VAE.
+
+    Raises:
+      InputError: if the target is none.
+    """
+    bound = target.bound
+    if bound is None:
+        raise InputError("the terms of a VAE's bound need a VAE, and this target is none: ask for another attack.")
+    return Bound(lambda key, x, cond=None: bound(target.params, key, x, cond))
 
 
 def _diffusion(target: Target, access: str) -> tuple[Process, Network]:

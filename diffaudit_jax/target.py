@@ -2,11 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffaudit_jax.process import Process, Variance
 from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler, usual_steps
-from diffaudit_jax.types import Example, InputError, Key, Network, Params, known
+from diffaudit_jax.types import Example, InputError, Key, Network, Params, Time, known
+
+
+class BoundTerms(NamedTuple):
+    """What a VAE's bound is made of at one draw z of its encoder, scalars in nats: -ln p(x) <= E reconstruction + kl.
+
+    Attributes:
+      reconstruction: -ln p(x | z).
+      kl: KL(q(z | x) || p(z)), the same at every draw.
+      ratio: ln q(z | x) - ln p(z), whose mean it is; reconstruction + ratio is -ln p(x) where q is the posterior.
+    """
+
+    reconstruction: Time
+    kl: Time
+    ratio: Time
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +38,7 @@ class Target:
       variance: The reverse variance it was trained or published with.
       host: Whether its functions are Python's, of NumPy arrays, which no compiled program can call and no gradient
         passes; the stream then runs un-jitted (`importers.from_callable`).
+      bound: ``bound(params, key, x, cond) -> BoundTerms``, at one draw of the encoder, of a VAE; None of others.
     """
 
     params: Params
@@ -35,6 +50,7 @@ class Target:
     num_classes: int | None = None
     variance: Variance = "fixed_small"
     host: bool = False
+    bound: Callable[[Params, Key, Example, Any], BoundTerms] | None = None
 
 
 def diffusion_target(

@@ -3,6 +3,7 @@
 from diffaudit_jax.attacks import gradient as gradient
 from diffaudit_jax.attacks import trajectory as trajectory
 from diffaudit_jax.attacks.clean_query import clean_query as clean_query
+from diffaudit_jax.attacks.elbo import elbo as elbo
 from diffaudit_jax.attacks.fluctuation import fluctuation as fluctuation
 from diffaudit_jax.attacks.gradient import gradient_norms as gradient_norms
 from diffaudit_jax.attacks.likelihood import likelihood as likelihood

@@ -15,13 +15,15 @@ class Asking:
     step; variation, an image-to-image service; black, generated images. Each has all that comes after it, too."""
     attack: tuple[str, ...] | None = None
     """Attacks by name (`diffaudit attacks` lists them), with spaces or commas between, or all, all-white, all-gray, ...
-    If not given: the three losses with white-box access, else all attacks of the access itself."""
+    If not given: the three losses with white-box access (of a VAE, elbo), else all attacks of the access itself."""
 
     times: int = 50
     """Times of the trajectories, evenly strided over the linear DDPM schedule.
     On other schedules they are the times of the same noise levels, as far as the schedule has them."""
     noises: int = 1
     """Noise draws per time, of trajectories, gsa and pfami."""
+    draws: int = 50
+    """Draws of a VAE's code for each image, of elbo."""
     statistic: Literal["sum", "mean", "median", "min", "max"] = "mean"
     """How the losses over time are joined, of trajectories."""
     truncate: float | None = 0.3
@@ -29,7 +31,7 @@ class Asking:
     A time of the linear DDPM schedule, like the grid. Published attacks look at a tenth to a third of the schedule,
     where an image is still recognisable."""
     by: Literal["time", "value"] = "time"
-    """What the truncation goes by."""
+    """What the truncation goes by; a VAE has no times, and elbo is truncated by value or not at all."""
     clip: bool = True
     """Clip estimates of the clean image to the range of images, as published evaluations do."""
 

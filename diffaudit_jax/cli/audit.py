@@ -13,7 +13,7 @@ from diffaudit_jax.auditing import check_queries
 from diffaudit_jax.cli import black
 from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
-from diffaudit_jax.cli.catalogue import ENTRIES, named
+from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.cli.setting import Setting, grid
@@ -98,7 +98,8 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     setting = Setting(
         options.asking, target.process, target.variance, jax.random.fold_in(jax.random.key(options.seed), 3)
     )
-    names = named(options.asking)
+    names = named(options.asking, target)
+    check_answered(names, target)
     black_box = tuple(name for name in names if ENTRIES[name].access == "black")
     made = passes(tuple(name for name in names if name not in black_box), setting)
     # What cannot be done is said before a bank is drawn.

@@ -25,7 +25,8 @@ def draws(target: Target) -> bool:
 
 def calls(target: Target, asking: Asking) -> int:
     """Returns the network calls that the bank takes."""
-    return asking.bank * asking.bank_steps if draws(target) else 0
+    steps = 1 if target.process is None else asking.bank_steps
+    return asking.bank * steps if draws(target) else 0
 
 
 def blanks(setting: Setting, subject: Subject) -> Setting:
@@ -50,16 +51,17 @@ def prepared(subject: Subject, asking: Asking, names: tuple[str, ...]) -> dict[s
       asking: What was asked for.
       names: The black-box attacks.
     """
-    drawn = {"images": asking.bank, "sampler": "ddim", "steps": asking.bank_steps}
+    sampled = {} if subject.target.process is None else {"sampler": "ddim", "steps": asking.bank_steps}
+    drawn = {"images": asking.bank, **sampled}
     bank = drawn if draws(subject.target) else {"images": len(subject.target.params)}
     surrogate = {"family": surrogate_family(subject, asking), "steps": asking.surrogate_steps}
     return ({"bank": bank} if names else {}) | ({"surrogate": surrogate} if "surrogate" in names else {})
 
 
 def surrogate_family(subject: Subject, asking: Asking) -> str:
-    """Returns the family of the surrogate: that asked for, the run's own, or ddpm for models from elsewhere."""
-    own = str(subject.record.get("family", "ddpm"))
-    return known("model", asking.surrogate_model or own, models.FAMILIES)
+    """Returns the family of the surrogate: that asked for, the own one of a diffusion run, or ddpm."""
+    own = str(subject.record.get("family"))
+    return known("model", asking.surrogate_model or (own if own in models.FAMILIES else "ddpm"), models.FAMILIES)
 
 
 def draw(key: Key, target: Target, asking: Asking, *, out: Path, block: int, mesh: Mesh) -> np.ndarray:

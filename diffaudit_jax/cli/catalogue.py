@@ -5,13 +5,14 @@ Times are the published ones, of the linear DDPM schedule; `setting` turns them 
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from diffaudit_jax import attacks
 from diffaudit_jax.attack import AccessName, Attack
+from diffaudit_jax.attacks.elbo import elbo
 from diffaudit_jax.attacks.fluctuation import PUBLISHED_TIMES
 from diffaudit_jax.attacks.gradient import Aggregate
 from diffaudit_jax.attacks.statistics import Loss
@@ -19,6 +20,7 @@ from diffaudit_jax.attacks.step_error import PUBLISHED
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.setting import Setting, grid, nearest, own, process_of, truncated
 from diffaudit_jax.sampler.ode import edm_grid
+from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, known
 
 
@@ -30,27 +32,35 @@ class Entry(NamedTuple):
       observed: Name of what is asked; entries that share it are scores of the same answers.
       make: Makes it.
       about: What it measures, in a few words.
+      of: What it asks about: a diffusion model, a VAE, or any that draws images.
     """
 
     access: AccessName
     observed: str
     make: Callable[[Setting], Attack]
     about: str
+    of: Literal["diffusion", "vae", "any"] = "diffusion"
 
 
 ACCESS: tuple[AccessName, ...] = ("white", "gray", "variation", "black")
 """Kinds of access, each with all that comes after it."""
 
 
-def named(asking: Asking) -> tuple[str, ...]:
+def named(asking: Asking, target: Target | None = None) -> tuple[str, ...]:
     """Returns the names of the attacks that are asked for, each once.
+
+    Args:
+      asking: The flags.
+      target: Who is asked, which decides what the usual attacks and all of them are; None for a diffusion model.
 
     Raises:
       InputError: if there is none, one is unknown, or one needs more access than the attacker has.
     """
-    usual = USUAL if asking.access == "white" else (f"all-{asking.access}",)
+    vae = target is not None and target.bound is not None
+    usual = ("elbo",) if vae else USUAL
+    usual = usual if asking.access == "white" else (f"all-{asking.access}",)
     words = usual if asking.attack is None else [part for word in asking.attack for part in word.split(",") if part]
-    names = list(dict.fromkeys(name for word in words for name in _meant(word, asking.access)))
+    names = list(dict.fromkeys(name for word in words for name in _meant(word, asking.access, vae)))
     if not names:
         raise InputError("no attack is named: give --attack some of those that `diffaudit attacks` lists.")
     for name in names:
@@ -60,13 +70,32 @@ def named(asking: Asking) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _meant(word: str, access: AccessName) -> list[str]:
-    if word == "all":
-        return [name for name, entry in ENTRIES.items() if ACCESS.index(entry.access) >= ACCESS.index(access)]
+def _meant(word: str, access: AccessName, vae: bool) -> list[str]:
     kinds = {f"all-{kind}": kind for kind in ACCESS}
-    if word in kinds:
-        return [name for name, entry in ENTRIES.items() if entry.access == kinds[word]]
-    return [known("attack", word, [*ENTRIES, "all", *kinds])]
+    if word == "all":
+        found = [name for name, entry in ENTRIES.items() if ACCESS.index(entry.access) >= ACCESS.index(access)]
+    elif word in kinds:
+        found = [name for name, entry in ENTRIES.items() if entry.access == kinds[word]]
+    else:
+        return [known("attack", word, [*ENTRIES, "all", *kinds])]
+    # Of a VAE no attack is gray-box: those that there are say what is wrong.
+    return [name for name in found if ENTRIES[name].of in ("any", "vae" if vae else "diffusion")] or found
+
+
+def check_answered(names: tuple[str, ...], target: Target) -> None:
+    """Refuses attacks that this kind of model cannot answer.
+
+    Raises:
+      InputError: if one is.
+    """
+    for name in names:
+        if ENTRIES[name].of == "vae" and target.bound is None:
+            raise InputError(f"{name} asks the encoder of a VAE, and this model has none: leave it out.")
+        if ENTRIES[name].of == "diffusion" and target.process is None and "images" not in target.config:
+            other = "" if target.bound is None else "--attack elbo or "
+            raise InputError(
+                f"{name} asks a diffusion model, and this one only draws images: give {other}--access black."
+            )
 
 
 def _scoring(setting: Setting) -> dict[str, Any]:
@@ -90,6 +119,12 @@ def _likelihood(setting: Setting) -> Attack:
     process = process_of(setting)
     times = edm_grid(process, 25, least=float(process.noise_level(jnp.float32(1 / process.steps))))
     return attacks.likelihood(np.sort(times[times > 0]), probe_key=setting.key)
+
+
+def _elbo(setting: Setting) -> Attack:
+    asking = setting.asking
+    truncate = asking.truncate if asking.by == "value" else None
+    return elbo(asking.draws, statistic=asking.statistic, truncate=truncate, noise_key=setting.key)
 
 
 def _x0_api(setting: Setting) -> Attack:
@@ -140,6 +175,7 @@ ENTRIES: Mapping[str, Entry] = {
     "gsa1": Entry("white", "gsa1", partial(_gsa, "loss"), "gradient of the mean loss, a norm per tensor of weights"),
     "gsa2": Entry("white", "gsa2", partial(_gsa, "gradient"), "gradient of each time's loss, norms averaged"),
     "likelihood": Entry("white", "likelihood", _likelihood, "log density along the probability-flow ODE"),
+    "elbo": Entry("white", "elbo", _elbo, "bound of a VAE, over draws of its code", of="vae"),
     "x0-api": Entry("gray", "x0-api", _x0_api, "error of the clean image that a service shows"),
     "secmi": Entry("gray", "secmi", _secmi, "error of one DDIM step up in noise and back"),
     "pia": Entry("gray", "pia", partial(_pia, False), "change of the noise estimate when it is what is added"),
@@ -147,11 +183,11 @@ ENTRIES: Mapping[str, Entry] = {
     "sima": Entry("gray", "sima", _sima, "noise seen in the query itself"),
     "pfami": Entry("gray", "pfami", _pfami, "rise of the loss when the query is cropped"),
     "rediffuse": Entry("variation", "rediffuse", _rediffuse, "distance to the mean of variations"),
-    "nearest": Entry("black", "nearest", partial(_nearest, 1), "distance to the nearest generated image"),
-    "nearest-5": Entry("black", "nearest-5", partial(_nearest, 5), "mean distance to the five nearest"),
-    "surrogate": Entry("black", "surrogate", _surrogate, "eps-loss of a model trained on generated images"),
+    "nearest": Entry("black", "nearest", partial(_nearest, 1), "distance to the nearest generated image", of="any"),
+    "nearest-5": Entry("black", "nearest-5", partial(_nearest, 5), "mean distance to the five nearest", of="any"),
+    "surrogate": Entry("black", "surrogate", _surrogate, "eps-loss of a model trained on generated images", of="any"),
 }
 """What `--attack` and `diffaudit attacks` know."""
 
 USUAL = ("eps-loss", "x0-loss", "vlb-loss")
-"""White-box attacks that are made if none is named: they share one pass."""
+"""White-box attacks that are made of a diffusion model if none is named: they share one pass."""

@@ -83,6 +83,10 @@ def run_sample(options: Sample) -> Path:
 
 def _target(subject: Subject, options: Sample) -> Target:
     target, network = subject.target, subject.target.network
+    if network is None and "images" not in target.config:
+        if (options.sampler, options.steps, options.guidance) != (None, None, 1):
+            raise InputError(f"{options.run} draws in one step: leave --sampler, --steps and --guidance out.")
+        return target
     if network is None:
         raise InputError(f"{options.run} holds samples only: give the model they are of.")
     if options.guidance != 1:

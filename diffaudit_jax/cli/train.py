@@ -8,14 +8,16 @@ import jax
 import tyro
 
 from diffaudit_jax import data, models, process, training
+from diffaudit_jax.cli.generator import check_flags, train_generator
 from diffaudit_jax.cli.private import Private, privacy_of
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.models.generators import GENERATORS
 from diffaudit_jax.types import InputError, known
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a diffusion model on members drawn from a set, into a run directory that `diffaudit audit` reads.
+    """Train a generative model on members drawn from a set, into a run directory that `diffaudit audit` reads.
 
     A run that was stopped goes on when the same command is given again.
     """
@@ -40,7 +42,8 @@ class Train:
 
     model: str = "ddpm"
     """Family, of ddpm, improved-diffusion, guided-diffusion, ncsn, ncsnv2, vp-sde, sub-vp-sde, ve-sde, edm.
-    It sets the network, the noise schedule, what is predicted and how samples are drawn; flags below change parts."""
+    It sets the network, the noise schedule, what is predicted and how samples are drawn; flags below change parts.
+    Or vae or gan, to compare these with: a VAE can be audited white-box by its bound, both by their samples."""
     size: Literal["small", "published"] = "small"
     """Width of the network: small for two CPU cores, or as published."""
     channels: int | None = None
@@ -81,20 +84,23 @@ class Train:
 
     batch: int = 64
     """Images per step."""
-    lr: float = 2e-3
-    """Learning rate after warm-up."""
+    lr: float | None = None
+    """Learning rate after warm-up; 2e-3 if not given, 2e-4 of a GAN."""
     warmup: int = 50
     """Steps over which the learning rate rises."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
-    clip_norm: float = 1.0
-    """Gradients of a batch are clipped to this l2 norm; 0 for no clipping. With --dp each image's is, to --clip."""
+    clip_norm: float | None = None
+    """Gradients of a batch are clipped to this l2 norm, 0 for no clipping; 1 if not given, 0 of a GAN.
+    With --dp each image's is clipped, to --clip."""
     ema: float = 0.99
     """Decay of the averaged weights, which are what is audited, from 0 (none) to below 1."""
     label_dropout: float = 0.1
     """Probability of training without the label (class-conditional models)."""
     flip: bool = False
     """Mirror images at random."""
+    critic_steps: int | None = None
+    """Steps of a GAN's critic for one of its generator, which --steps counts; 5 if not given."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
 
@@ -123,20 +129,6 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
     """Runs the command; returns the run and the split it was trained on."""
     split = split_of(options) if split is None else split
     members = split.training
-    family = models.FAMILIES[known("model", options.model, models.FAMILIES)]
-    schedule = _schedule(options, family)
-    recipe = training.Recipe(
-        num_steps=options.steps,
-        batch_size=options.batch,
-        learning_rate=options.lr,
-        warmup_steps=options.warmup,
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-        ema_decay=options.ema,
-        label_dropout=options.label_dropout,
-        flip=options.flip,
-        vlb_weight=_first(options.vlb_weight, models.hybrid_weight(family, schedule)),
-    )
     record = {
         "family": options.model,
         "data": _absolute(options.data),
@@ -144,7 +136,27 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
         "seed": options.seed,
         "split": data.to_record(split),
     }
-    if options.private.dp and options.clip_norm != Train.clip_norm:
+    if known("model", options.model, (*models.FAMILIES, *GENERATORS)) in GENERATORS:
+        check_flags(options)
+        key = jax.random.fold_in(jax.random.key(options.seed), 1)
+        return train_generator(options, members, key, _num_classes(options, members), record), split
+    if options.critic_steps is not None:
+        raise InputError(f"--critic-steps says nothing to --model {options.model}: leave it out.")
+    family = models.FAMILIES[options.model]
+    schedule = _schedule(options, family)
+    recipe = training.Recipe(
+        num_steps=options.steps,
+        batch_size=options.batch,
+        learning_rate=_first(options.lr, 2e-3),
+        warmup_steps=options.warmup,
+        weight_decay=options.weight_decay,
+        clip_norm=_first(options.clip_norm, 1.0),
+        ema_decay=options.ema,
+        label_dropout=options.label_dropout,
+        flip=options.flip,
+        vlb_weight=_first(options.vlb_weight, models.hybrid_weight(family, schedule)),
+    )
+    if options.private.dp and options.clip_norm is not None:
         raise InputError("--clip-norm clips the gradient of a batch, and --dp that of each image: give --clip.")
     privacy = privacy_of(options.private, len(members), options.batch, options.steps)
     # Whoever guesses a seed can subtract the noise: a private run draws a key of its own.

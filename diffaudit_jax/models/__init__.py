@@ -15,8 +15,13 @@ from diffaudit_jax.models.families import FAMILIES as FAMILIES
 from diffaudit_jax.models.families import Family as Family
 from diffaudit_jax.models.families import build as build
 from diffaudit_jax.models.families import hybrid_weight as hybrid_weight
+from diffaudit_jax.models.gan import gan as gan
+from diffaudit_jax.models.generators import GENERATORS as GENERATORS
+from diffaudit_jax.models.generators import generator as generator
+from diffaudit_jax.models.generators import generator_target as generator_target
 from diffaudit_jax.models.lpips import Lpips as Lpips
 from diffaudit_jax.models.lpips import lpips as lpips
 from diffaudit_jax.models.ncsnpp import ncsnpp as ncsnpp
 from diffaudit_jax.models.receivers import RECEIVERS as RECEIVERS
 from diffaudit_jax.models.unet import count_params as count_params
+from diffaudit_jax.models.vae import vae as vae

@@ -3,8 +3,11 @@
 from diffaudit_jax.training.accounting import epsilon as epsilon
 from diffaudit_jax.training.accounting import guarantee as guarantee
 from diffaudit_jax.training.accounting import noise_multiplier as noise_multiplier
+from diffaudit_jax.training.adversarial import GanRecipe as GanRecipe
 from diffaudit_jax.training.dpsgd import Privacy as Privacy
 from diffaudit_jax.training.dpsgd import PrivateInfo as PrivateInfo
+from diffaudit_jax.training.generators import fit_gan as fit_gan
+from diffaudit_jax.training.generators import fit_vae as fit_vae
 from diffaudit_jax.training.ledger import Guarantee as Guarantee
 from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit

@@ -10,10 +10,14 @@ import jax
 
 from diffaudit_jax.models import FAMILIES, Model, from_linen, in_float32
 from diffaudit_jax.models import from_config as model_from_config
+from diffaudit_jax.models.gan import Gan
+from diffaudit_jax.models.generators import GENERATORS, generator_from_config, generator_target
+from diffaudit_jax.models.vae import Vae
 from diffaudit_jax.process import Process
 from diffaudit_jax.process import from_config as process_from_config
 from diffaudit_jax.sampler.catalogue import check_sampler, usual_steps
 from diffaudit_jax.target import Target, diffusion_target
+from diffaudit_jax.training.adversarial import GanRecipe, init_gan_state
 from diffaudit_jax.training.checkpoints import Checkpoints, read_config
 from diffaudit_jax.training.dpsgd import Privacy
 from diffaudit_jax.training.ledger import Ledger
@@ -29,15 +33,15 @@ class Run:
       target: The model to audit: averaged weights (the last ones if there is no EMA), computed in float32.
       state: Final training state.
       model: Its architecture.
-      process: Its noising process.
+      process: Its noising process; None of a VAE or a GAN.
       recipe: How it was trained.
       config: JSON of the above and of what the caller recorded.
     """
 
     target: Target
     state: TrainState
-    model: Model
-    process: Process
+    model: Model | Vae | Gan
+    process: Process | None
     recipe: Recipe
     config: Mapping[str, Any]
 
@@ -88,19 +92,45 @@ def load_run(directory: str | os.PathLike) -> Run:
     """
     config = read_config(Path(directory))
     try:
-        model, process = model_from_config(config["model"]), process_from_config(config["process"])
-        recipe = Recipe(**config["recipe"])
+        model = _model(config["model"])
+        recipe = (GanRecipe if isinstance(model, Gan) else Recipe)(**config["recipe"])
+        process = process_from_config(config["process"]) if isinstance(model, Model) else None
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{directory}/run.json is of another version or damaged ({error}): restore it, or train again."
         ) from error
-    like = jax.eval_shape(lambda: init_state(jax.random.key(0), from_linen(model, process), recipe))
+    like = jax.eval_shape(lambda: _initial(model, process, recipe))
     checkpoints = Checkpoints(Path(directory))
     try:
         state = checkpoints.restore(like)
     finally:
         checkpoints.close()
-    return run_of(state, model, process, recipe, config)
+    if isinstance(model, Model):
+        assert process is not None
+        return run_of(state, model, process, recipe, config)
+    return generator_run(state, model, recipe, config)
+
+
+def _model(config: Mapping[str, Any]) -> Model | Vae | Gan:
+    return generator_from_config(config) if config["name"] in GENERATORS else model_from_config(config)
+
+
+def _initial(model: Model | Vae | Gan, process: Process | None, recipe: Recipe) -> TrainState:
+    key = jax.random.key(0)
+    if isinstance(model, Gan):
+        assert isinstance(recipe, GanRecipe)
+        return init_gan_state(key, model, recipe)
+    if isinstance(model, Vae):
+        return init_state(key, model, recipe)
+    assert process is not None
+    return init_state(key, from_linen(model, process), recipe)
+
+
+def generator_run(state: TrainState, model: Vae | Gan, recipe: Recipe, config: Mapping[str, Any]) -> Run:
+    """Returns the training state of a VAE or a GAN as a run, whose target is what to audit."""
+    last = state.params.generator if isinstance(model, Gan) else state.params
+    target = generator_target(model, state.ema if recipe.ema_decay else last)
+    return Run(target, state, model, None, recipe, config)
 
 
 def run_of(state: TrainState, model: Model, process: Process, recipe: Recipe, config: Mapping[str, Any]) -> Run:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,16 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
     return optax.chain(clip, optax.adamw(schedule, weight_decay=recipe.weight_decay))
 
 
-def init_state(key: Key, network: Network, recipe: Recipe) -> TrainState:
+class Initial(Protocol):
+    """What has initial parameters: a `Network`, or a VAE."""
+
+    @property
+    def init(self) -> Callable[[Key], Params]:
+        """Draws them."""
+        ...
+
+
+def init_state(key: Key, network: Initial, recipe: Recipe) -> TrainState:
     """Returns the state before the first step; EMA starts at the initial parameters."""
     key_init, key_train = jax.random.split(key)
     params = network.init(key_init)
@@ -145,9 +154,13 @@ def moved(state: TrainState, grads: Params, update: optax.TransformUpdateFn, rec
     """
     updates, opt_state = update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    return TrainState(params, averaged(state, params, recipe), opt_state, state.step + 1, state.key)
+
+
+def averaged(state: TrainState, params: Params, recipe: Recipe) -> Params:
+    """Returns the averaged weights after a step that leads to `params`."""
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
-    ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-    return TrainState(params, ema, opt_state, state.step + 1, state.key)
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
 
 
 def make_step(

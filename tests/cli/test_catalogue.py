@@ -32,7 +32,8 @@ def setting(process, **asking):
 def test_every_attack_can_be_asked_of_every_family(name):
     process = from_config(SCHEDULES[name])
     target, query = conv(process), Query(np.zeros(SHAPE, np.float32), None, np.asarray(0))
-    for each in passes(tuple(ENTRIES), setting(process, times=5, truncate=1.0)).values():
+    names = tuple(name for name, entry in ENTRIES.items() if entry.of != "vae")
+    for each in passes(names, setting(process, times=5, truncate=1.0)).values():
         # Traced and not run: a schedule too coarse for an attack's questions is told here.
         shared = target.params, each.attack.evidence
         seen = jax.eval_shape(observing(each.attack, target), shared, jax.random.key(0), query)
