@@ -13,9 +13,10 @@ from diffaudit_jax.data import Pool
 from diffaudit_jax.models.gan import gan, spectrally_normalised
 from diffaudit_jax.models.vae import vae
 from diffaudit_jax.training import Recipe, load_run
-from diffaudit_jax.training.adversarial import GanRecipe, critic_hinge, generator_hinge, init_gan_state
+from diffaudit_jax.training.adversarial import GanRecipe, critic_hinge, generator_hinge, init_gan_state, make_gan_step
 from diffaudit_jax.training.generators import fit_gan, fit_vae
 from diffaudit_jax.training.run import generator_run
+from diffaudit_jax.training.state import Data
 from diffaudit_jax.types import InputError, to_signed
 from tests.training.runs import SHAPE
 from tests.training.runs import members as squares
@@ -47,6 +48,14 @@ def same(a, b):
     plain = [state._replace(key=jax.random.key_data(state.key)) for state in (a, b)]
     assert jax.tree.structure(plain[0]) == jax.tree.structure(plain[1])
     jax.tree.map(np.testing.assert_array_equal, *plain)
+
+
+def test_every_step_of_a_gan_has_draws_of_its_own():
+    recipe, pool = FITS["gan"][2], members()
+    step, state = make_gan_step(GAN, recipe), init_gan_state(KEY, GAN, recipe)
+    data = Data(jnp.asarray(pool.x), jnp.asarray(pool.labels))
+    first, again, later = (float(step(state._replace(step=jnp.int32(i)), data)[1].loss) for i in (0, 0, 1))
+    assert first == again != later
 
 
 def test_hinge_losses_at_known_scores():
