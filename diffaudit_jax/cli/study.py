@@ -15,8 +15,8 @@ from diffaudit_jax.report.studies import StudyReport
 from diffaudit_jax.report.studies_schema import FILE
 from diffaudit_jax.types import InputError
 
-LEAST_MODELS = 3
-"""Priors that are models, of which a rank correlation has an interval: with none at all they are 4."""
+LEAST_MODELS = 4
+"""Priors that are models: a rank correlation of fewer, with none at all as one more, cannot be clear."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Priors:
     """The same attack by priors that are further and further from the targets' data, and by none."""
 
     priors: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH PATH ...")]
-    """Diffusion models, 3 or more, the one of the targets' data first; the attack without one is added."""
+    """Diffusion models, 4 or more, the one of the targets' data first; the attack without one is added."""
     targets: str
     """Images that are attacked: a path or name as in `diffaudit train`."""
     public: str

@@ -23,7 +23,7 @@ from .test_help import flags
 
 QUICK = ("--mu", "5,200", "1", "--steps", "2", "--num-targets", "6", "--block", "16")
 # Exact priors of independent Gaussian pixels, kept as their side and mean; the first is about that of the images.
-EXACT = {"own": (28, -0.4), "kin": (28, 0.2), "elsewhere/own": (28, 1.0), "half": (14, -0.4)}
+EXACT = {"own": (28, -0.4), "kin": (28, 0.2), "elsewhere/own": (28, 1.0), "strange": (28, 2.0), "half": (14, -0.4)}
 STUDIES = {"noise": Noise, "rounds": Rounds, "seen": Seen, "priors": Priors, "sizes": Sizes}
 
 
@@ -81,7 +81,7 @@ def studies(tmp_path_factory, trained, sources):
         "noise": (trained, *targets),
         "rounds": (trained, "--targets", sources / "members.npz", "--rounds", "4", "1,4"),
         "seen": (trained,),
-        "priors": (*(sources / name for name in ("own", "kin", "elsewhere/own")), *targets, *public),
+        "priors": (*(sources / name for name in ("own", "kin", "elsewhere/own", "strange")), *targets, *public),
         "sizes": (sources / "half", trained, *targets),
     }
     for name, words in asked.items():
@@ -97,7 +97,7 @@ VARIANTS = {
     "noise": ("known", "wavelet", "typical", "0.8 sigma", "1.2 sigma"),
     "rounds": ("mean of 1", "one of mu sqrt(1)", "mean of 4", "one of mu sqrt(4)"),
     "seen": (SEEN, UNSEEN),
-    "priors": ("own", "kin", "own 2", "none"),
+    "priors": ("own", "kin", "own 2", "strange", "none"),
     "sizes": ("14 pixels", "28 pixels"),
 }
 PUBLIC = {"noise": 24, "priors": 12}
@@ -143,7 +143,7 @@ def test_priors_are_told_apart_and_ordered_by_their_distance(studies):
     document = documents(studies)["priors"]
     distance = {each["of"]: each["value"]["value"] for each in document["facts"]}
     assert distance["own"] == 0 < distance["kin"] < distance["own 2"]
-    assert list(document["provenance"]["priors"]) == ["own", "kin", "own 2"]
+    assert list(document["provenance"]["priors"]) == ["own", "kin", "own 2", "strange"]
     errors = [variant["scores"]["mse"][0]["value"] for variant in document["variants"][:3]]
     assert errors == sorted(errors)
 
@@ -233,7 +233,7 @@ def test_nobody_knows_of_a_prior_from_elsewhere_whom_it_has_seen(trained, sides)
         assert studied_images.known_of(attacked) == known
 
 
-PRIORS = ("priors", "RUN", "SETS/kin", "SETS/own")
+PRIORS = ("priors", "RUN", "SETS/kin", "SETS/own", "SETS/strange")
 MISTAKES = {
     "mu of nothing": (("noise", "RUN", "--mu", "0,1"), "mu is 0: it is the clipping norm over the noise, positive and"),
     "negative mu": (("seen", "RUN", "--mu", "5,-1"), "mu is -1: "),
@@ -263,10 +263,10 @@ MISTAKES = {
         ("seen", "RUN", "--targets", "SETS/members.npz"),
         "there are 0 different images that did not train the prior: name 4 or more with --targets or --others.",
     ),
-    "two priors": (PRIORS[:3], "3 priors or more are compared, got 2: name models, the one of the"),
-    "no prior": (("priors",), "3 priors or more are compared, got 0: name models"),
+    "two priors": (PRIORS[:3], "4 priors or more are compared, got 2: name models, the one of the"),
+    "no prior": (("priors",), "4 priors or more are compared, got 0: name models"),
     "one size": (("sizes", "RUN"), "2 priors or more are compared, got 1: name models, each of another"),
-    "twice": (("priors", "RUN", "SETS/own", "SETS/kin/../own"), "own is named twice: name different ones."),
+    "twice": (("priors", "RUN", "SETS/own", "SETS/kin", "SETS/kin/../own"), "own is named twice: name different ones."),
     "other shapes": (
         (*PRIORS, "SETS/half"),
         "SETS/half takes images of (14, 14, 1) and RUN of (28, 28, 1): name priors of one shape.",

@@ -41,13 +41,13 @@ def stacked(rows):
     return {metric: np.stack([row[metric] for row in rows]) for metric in KEPT}
 
 
-def noise(cost=(1.5, 1.05, 1.02)):
+def noise(cost=(1.5, 1.05, 1.02), jitter=1e-3):
     """Attackers of whom the one who estimates the noise errs more by a factor at each mu."""
     names = ("known", "wavelet", "typical", "0.8 sigma", "1.2 sigma")
     rows = dict(
         zip(
             names,
-            [scored(), *(scored(each, seed=i + 1) for i, each in enumerate((cost, 1.3, 1.01, 1.02)))],
+            [scored(), *(scored(each, seed=i + 1, jitter=jitter) for i, each in enumerate((cost, 1.3, 1.01, 1.02)))],
             strict=True,
         )
     )
@@ -56,17 +56,17 @@ def noise(cost=(1.5, 1.05, 1.02)):
     return of_noise(UnknownNoise(names, MUS, sigma, stacked(rows.values()), lost))
 
 
-def rounds(off=1.0):
+def rounds(off=1.0, jitter=1e-3):
     """T = 1, 4 and 9 releases, whose mean is as far from one release as a factor says."""
-    many = [scored(off / count**0.5, seed=i) for i, count in enumerate((1, 4, 9))]
+    many = [scored(off / count**0.5, seed=i, jitter=jitter) for i, count in enumerate((1, 4, 9))]
     ones = [scored(1 / count**0.5, seed=i + 5) for i, count in enumerate((1, 4, 9))]
     apart = tuple(gains(a, b, paired=True) for a, b in zip(many, ones, strict=True))
     return of_rounds(Rounds(np.array([1, 4, 9]), MUS, stacked(many), stacked(ones), apart))
 
 
-def seen(factor=1.0):
+def seen(factor=1.0, jitter=1e-3):
     """Twelve images that trained the prior, whose error is smaller by a factor, and nine others."""
-    a, b = scored(factor), scored(n=9, seed=3)
+    a, b = scored(factor, jitter=jitter), scored(n=9, seed=3)
     apart = gains(a, b, paired=False)
     return of_seen(SeenByPrior(MUS, a, b, apart, np.array([each.high < 0 for each in apart["mse"]])))
 
@@ -109,11 +109,14 @@ VERDICTS = {
     "little": (noise((1.01,) * 3), "cheap", r"at most 1\.\d* % of error from mu = 1 on, the least that was tried\."),
     "nearly little at 5": (noise((1.5, 1.0995, 1.02)), "cheap", r"of error from mu = 20 on; at mu = 5 up to 11 %\."),
     "it even helps": (noise((0.9,) * 3), "cheap", r"at most 0 % of error from mu = 1 on, the least"),
+    "not clear": (noise((1.02, 0.99, 1.03), jitter=0.3), "unclear", r"up to \d+ % of error at mu = 20, and up to"),
     "much": (noise((1.5, 1.4, 1.3)), "costly", r"up to 3\d % of error at mu = 20, and up to 5\d % below"),
     "as theory says": (rounds(), "add", r"lie within -0\.\d and \+0\.\d % of error, for T = 4 and 9\."),
+    "as far as is seen": (rounds(jitter=0.2), "unsure", r"No departure .* is seen: differences lie within -\d\d"),
     "not as theory says": (rounds(1.2), "apart", r"do not show what one of mu = .* error is \+2\d "),
     "nothing remembered": (seen(), "forgotten", "Of 12 images that trained the prior and 9 that did not, the first"),
     "remembered": (seen(0.5), "remembered", r"of 12 images .* clearly less error at every mu that was tried\."),
+    "by single intervals only": (seen(0.93, jitter=0.15), "forgotten", "at no mu clearly nearer"),
     "in places": (seen(np.array([1.0, 0.5, 1.0])), "remembered", r"less error at mu = 5\."),
     "in order": (
         priors(),
@@ -134,6 +137,12 @@ def test_the_verdict_follows_from_the_numbers(case):
     assert (concluded["level"], concluded["label"]) == (level, LABELS[level])
     said = concluded["headline"].replace(NBSP, " ").replace(MINUS, "-")
     assert re.search(headline, said), said
+
+
+def test_memory_is_not_what_single_intervals_say():
+    document = reported(seen(0.93, jitter=0.15)).document
+    assert document["verdict"]["level"] == "forgotten"
+    assert [gap["high"] < 0 for gap in document["differences"][0]["scores"]["mse"]] == [False, True, True]
 
 
 def test_sentences_tell_what_the_headline_leaves_out():
