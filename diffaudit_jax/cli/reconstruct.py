@@ -15,13 +15,13 @@ from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
 from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
-from diffaudit_jax.metrics.bounds import checked_kappa, checked_mu
+from diffaudit_jax.metrics.bounds import checked_kappa
 from diffaudit_jax.reconstruction import Knowledge
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Training
 from diffaudit_jax.reconstruction.sweep import sweep
-from diffaudit_jax.reconstruction.targets import LEAST
+from diffaudit_jax.reconstruction.targets import LEAST, checked_grid
 from diffaudit_jax.report.reconstruction import ReconstructionReport, reconstruction_report, scores_npz
 from diffaudit_jax.report.reconstruction_schema import FILE
 from diffaudit_jax.types import InputError, write_atomic
@@ -176,8 +176,8 @@ def check(options: Reconstruct) -> np.ndarray:
     if not 0 < options.attacker.eta < float("inf"):
         raise InputError(f"--eta must be above 0, or all draws are the same, got {options.attacker.eta:g}.")
     checked_kappa(options.kappa)
-    if options.near is not None and not options.near > 0:
-        raise InputError(f"--near must be a mean squared error above 0, got {options.near:g}.")
+    if options.near is not None and not 0 < options.near < float("inf"):
+        raise InputError(f"--near must be a mean squared error above 0 and finite, got {options.near:g}.")
     if options.training is not None and not (0 < options.training[0] <= 1 <= options.training[1]):
         raise InputError(
             f"--training takes a chance above 0, at most 1, and a number of steps, such as 0.01 1000, got "
@@ -195,7 +195,7 @@ def mus_of(words: Sequence[str]) -> np.ndarray:
     """
     parts = [part for word in words for part in word.split(",") if part.strip()]
     try:
-        mus = np.unique(checked_mu([float(part) for part in parts]))
+        mus = checked_grid([float(part) for part in parts])
     except ValueError as error:
         if isinstance(error, InputError):
             raise

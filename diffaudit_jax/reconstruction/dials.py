@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffaudit_jax.metrics.bounds import checked_mu
 from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.metrics.shift import curve_gap
 from diffaudit_jax.metrics.transition import Transition
@@ -19,7 +18,7 @@ from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.levels import NUM_NOISES, noise_levels
 from diffaudit_jax.reconstruction.released import Release
 from diffaudit_jax.reconstruction.scoring import Metrics
-from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
+from diffaudit_jax.reconstruction.targets import Images, checked_grid, checked_public, checked_targets
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
 
@@ -186,7 +185,7 @@ def _curve(key: Key, prior: Target | None, public: Images, levels: np.ndarray, b
 
 
 def _grid(mus: ArrayLike) -> np.ndarray:
-    grid = np.unique(checked_mu(mus))
+    grid = checked_grid(mus)
     if len(grid) < 2:
         raise InputError(f"noise is varied over 2 values of mu or more, got {grid.tolist()}: add some.")
     return grid

@@ -77,6 +77,9 @@ def james_stein(y: Float[Array, " d"], stddev: Time) -> Float[Array, " d"]:
 def public_gradients(loss: Callable, public: Data, l2_clip_norm: float) -> Examples:
     """Makes the function that clips the gradients of public examples as a private step clips those of members.
 
+    Whole gradients are clipped, of one loss an example: `Privacy` with `per_layer`, or with several `num_noises`, makes
+    others, of which these would be the wrong moments.
+
     Args:
       loss: Loss of one example, ``loss(params, key, x, label)``, that draws nothing: the key is the same for all.
       public: The examples.

@@ -192,10 +192,10 @@ def coming_near(
       num_releases: T.
 
     Raises:
-      InputError: if eta is not positive.
+      InputError: if eta is not positive and finite.
     """
-    if not eta > 0:
-        raise InputError(f"an image is near within a mean squared error above 0, got {eta}.")
+    if not 0 < eta < float("inf"):
+        raise InputError(f"an image is near within a mean squared error above 0 and finite, got {eta}.")
     guesses = np.concatenate([public, public.mean(axis=0, keepdims=True)])
     kappa = prior_kappa(distances(guesses, targets), eta)
     certain = kappa.high >= 1

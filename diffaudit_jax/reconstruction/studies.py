@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Bool
 from numpy.typing import ArrayLike
 
-from diffaudit_jax.metrics.bounds import checked_count, checked_mu
+from diffaudit_jax.metrics.bounds import checked_count
 from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.reconstruction.attacker import Attacker, gains, joined
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.release import Knowledge, misbelieved
 from diffaudit_jax.reconstruction.scoring import Metrics
-from diffaudit_jax.reconstruction.targets import checked_public, checked_targets, typical_norm
+from diffaudit_jax.reconstruction.targets import checked_grid, checked_public, checked_targets, typical_norm
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
 
@@ -187,7 +187,7 @@ def _asked(
     prior: Target, targets: Any, mus: ArrayLike, attacker: Attacker | None
 ) -> tuple[Attacker, np.ndarray, np.ndarray]:
     prior_of(prior)
-    return attacker or Attacker(), np.unique(checked_mu(mus)), checked_targets(targets, prior.shape)
+    return attacker or Attacker(), checked_grid(mus), checked_targets(targets, prior.shape)
 
 
 def _row(scores: Metrics, i: int) -> Metrics:

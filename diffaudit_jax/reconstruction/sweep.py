@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import ArrayLike
 
-from diffaudit_jax.metrics.bounds import checked_mu, rero
+from diffaudit_jax.metrics.bounds import rero
 from diffaudit_jax.metrics.gdp import gdp_epsilon
 from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.metrics.retrieval import Retrieval
@@ -29,11 +29,9 @@ from diffaudit_jax.reconstruction.levels import reconstructed, released, untrain
 from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Bounds, Training, coming_near, linear_bounds
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
-from diffaudit_jax.reconstruction.targets import Images, checked_public, checked_targets
+from diffaudit_jax.reconstruction.targets import Images, checked_grid, checked_public, checked_targets
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
-
-_LEAST_MU = 1e-6  # and its inverse the most
 
 
 class Shown(NamedTuple):
@@ -155,7 +153,7 @@ def sweep(
         same, of one colour, public or of unknown class, the noise cannot be estimated in the way asked for, or a kappa
         cannot without public images.
     """
-    grid = np.unique(checked_mu(mus))
+    grid = checked_grid(mus)
     _check(prior, grid, num, steps, eta)
     bounds = Bounds({kappa: rero(kappa, grid, num_releases) for kappa in kappas})
     if near is not None and public is None:
@@ -223,10 +221,6 @@ def _check(prior: Target, mus: np.ndarray, num: int, steps: int, eta: float) -> 
     prior_of(prior)
     if mus.ndim != 1 or len(mus) < 2:
         raise InputError(f"a sweep goes over 2 values of mu or more, got {mus.tolist()}: add some, such as 1 and 100.")
-    if beyond := [mu for mu in mus if not _LEAST_MU <= mu <= 1 / _LEAST_MU]:
-        raise InputError(
-            f"mu is {beyond[0]:g}: beyond {_LEAST_MU:g} and {1 / _LEAST_MU:g} float32 tells no such noise."
-        )
     if num < 2 or not 0 < eta < float("inf") or steps < 1:
         raise InputError(
             f"agreement takes 2 or more random reconstructions, got {num=}, {eta=} and {steps=}: eta is above 0, and "

@@ -6,13 +6,29 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
+from diffaudit_jax.metrics.bounds import checked_mu
 from diffaudit_jax.types import InputError, to_signed
 
 Images: TypeAlias = Float[np.ndarray, "n *shape"]
 
 LEAST = 4
 """Targets of which a rank correlation has an interval."""
+LEAST_MU = 1e-6
+"""The least mu whose noise float32 can tell, and the inverse of the most."""
+
+
+def checked_grid(mus: ArrayLike) -> Float[np.ndarray, " k"]:
+    """Returns values of mu, increasing, each once.
+
+    Raises:
+      InputError: if one is not positive, or there is no such noise in float32.
+    """
+    grid = np.unique(checked_mu(mus))
+    if beyond := [mu for mu in grid if not LEAST_MU <= mu <= 1 / LEAST_MU]:
+        raise InputError(f"mu is {beyond[0]:g}: beyond {LEAST_MU:g} and {1 / LEAST_MU:g} float32 tells no such noise.")
+    return grid
 
 
 def checked_targets(targets: Any, shape: Sequence[int], cond: Any = None, num_classes: int | None = None) -> Images:

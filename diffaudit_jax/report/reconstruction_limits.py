@@ -51,7 +51,8 @@ def _of_curve(curve: dict[str, Any] | None) -> list[str]:
 
 def _of_noise(document: dict[str, Any]) -> list[str]:
     rows = [row for row in document["rows"] if row["believed"] is not None]
-    if document["attacker"]["noise"] == "known" or not rows:
+    # Where the factor of clipping is guessed too, what is believed has that error as well.
+    if document["attacker"]["noise"] == "known" or document["attacker"]["clip"] != "known" or not rows:
         return []
     worst = max(rows, key=lambda row: abs(row["believed"] - 1))
     if abs(worst["believed"] - 1) < OFF:

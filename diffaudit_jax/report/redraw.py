@@ -1,5 +1,6 @@
 """The page of a saved report again, of any kind, from its JSON alone."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from diffaudit_jax.report import reconstruction_schema, studies_schema
-from diffaudit_jax.report.document import read_document
+from diffaudit_jax.report.document import SCHEMA, read_document
 from diffaudit_jax.report.page import render
 from diffaudit_jax.report.reconstruction_page import render_reconstruction
 from diffaudit_jax.report.studies_page import render_study
@@ -16,25 +17,33 @@ from diffaudit_jax.types import InputError, write_atomic
 
 
 class Kind(NamedTuple):
-    """A kind of report: how its document is read and checked, and how its page is drawn."""
+    """A kind of report: the schema of its document, how it is read and checked, and how its page is drawn."""
 
+    schema: str
     read: Callable[[str | os.PathLike[str]], dict[str, Any]]
     render: Callable[[dict[str, Any]], str]
 
 
 KINDS = {
-    "report.json": Kind(read_document, render),
-    reconstruction_schema.FILE: Kind(reconstruction_schema.read_reconstruction, render_reconstruction),
-    studies_schema.FILE: Kind(studies_schema.read_study, render_study),
+    "report.json": Kind(SCHEMA, read_document, render),
+    reconstruction_schema.FILE: Kind(
+        reconstruction_schema.SCHEMA, reconstruction_schema.read_reconstruction, render_reconstruction
+    ),
+    studies_schema.FILE: Kind(studies_schema.SCHEMA, studies_schema.read_study, render_study),
 }
 """By the name of the JSON file."""
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """Returns which of `KINDS` a folder or file holds, ``report.json`` if neither tells."""
+    """Returns which of `KINDS` a folder holds, or a file is by its schema; ``report.json`` if nothing tells."""
     path = Path(path)
-    names = [name for name in KINDS if (path / name).exists()] if path.is_dir() else [path.name]
-    return names[0] if names and names[0] in KINDS else "report.json"
+    if path.is_dir():
+        return next((name for name in KINDS if (path / name).exists()), "report.json")
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return "report.json"
+    return next((name for name, kind in KINDS.items() if kind.schema == schema), "report.json")
 
 
 def redraw(directory: str | os.PathLike[str]) -> Path:

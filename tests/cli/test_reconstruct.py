@@ -113,14 +113,15 @@ def test_the_same_command_writes_the_same_again_and_prints_what_it_found(diffaud
     assert ended.out.endswith(f"report: {swept / 'report.html'}\n")
 
 
-@pytest.mark.parametrize("named", ["", "reconstruction.json"], ids=["directory", "file"])
+@pytest.mark.parametrize("named", ["", "reconstruction.json", "mine.json"], ids=["directory", "file", "renamed"])
 def test_the_page_is_drawn_again_from_the_json_alone(diffaudit, swept, tmp_path, named):
-    shutil.copy(swept / "reconstruction.json", tmp_path)
+    shutil.copy(swept / "reconstruction.json", tmp_path / (named or "reconstruction.json"))
     ended = diffaudit("report", tmp_path / named)
     assert (ended.code, ended.err) == (0, [])
-    assert ended.out.endswith(f"report: {tmp_path / 'report.html'}\n")
+    page = tmp_path / ("mine.html" if named == "mine.json" else "report.html")
+    assert ended.out.endswith(f"report: {page}\n")
     assert "target picked" in ended.out
-    assert (tmp_path / "report.html").read_bytes() == (swept / "report.html").read_bytes()
+    assert page.read_bytes() == (swept / "report.html").read_bytes()
 
 
 def test_members_as_targets_are_a_warning_and_shown_where_asked(diffaudit, trained, sources, sides, tmp_path):
@@ -178,7 +179,9 @@ MISTAKES = {
     "delta": (("--delta", "0"), "--delta must lie between 0 and 1, got 0."),
     "eta": (("--eta", "0"), "--eta must be above 0, or all draws are the same, got 0."),
     "kappa": (("--kappa", "1"), "kappa is 1: the chance of a guess from the prior lies between 0 and 1."),
-    "near": (("--near", "0"), "--near must be a mean squared error above 0, got 0."),
+    "near": (("--near", "0"), "--near must be a mean squared error above 0 and finite, got 0."),
+    "all is near": (("--near", "inf"), "--near must be a mean squared error above 0 and finite, got inf."),
+    "mu beyond float32": (("--mu", "1e-9,5"), "mu is 1e-09: beyond 1e-06 and 1e+06 float32 tells no such noise."),
     "chance of a step": (
         ("--training", "2", "10"),
         "--training takes a chance above 0, at most 1, and a number of step",

@@ -224,6 +224,10 @@ def test_a_private_step_takes_every_denoiser(name):
     state, _ = step(init_state(jax.random.key(0), start, recipe), public(N, 1))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert int(state.step) == 1
+    plain = make_private_step(loss, recipe, Privacy(1.0, CLIP, microbatch=8), **{**settings, "denoise": None})
+    other, _ = plain(init_state(jax.random.key(0), start, recipe), public(N, 1))
+    away = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (state.params, other.params)), strict=True)]
+    assert max(away) > 1e-4
 
 
 def test_priors_that_cannot_be_are_refused():

@@ -326,8 +326,15 @@ def test_what_is_promised_stands_beside_what_was_reached():
 
 def test_noise_that_is_believed_wrongly_is_told():
     told = [
-        " ".join(reported(made_up(believed=ratio), attacker={**ATTACKER, "noise": noise}).document["limits"])
-        for ratio, noise in ((1.5, "wavelet"), (1.1, "wavelet"), (1.5, "known"))
+        " ".join(
+            reported(made_up(believed=ratio), attacker={**ATTACKER, "noise": noise, "clip": clip}).document["limits"]
+        )
+        for ratio, noise, clip in (
+            (1.5, "wavelet", "known"),
+            (1.1, "wavelet", "known"),
+            (1.5, "known", "known"),
+            (1.5, "wavelet", "typical"),
+        )
     ]
     assert "at mu = 1 the attacker believes 1.5 times the noise there is" in told[0]
-    assert [("structure of the image" in text) for text in told] == [True, False, False]
+    assert [("structure of the image" in text) for text in told] == [True, False, False, False]
