@@ -1,43 +1,40 @@
 """Where a command that ends in a report may write it, and what it prints: verdict, a small table, and the page."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from diffaudit_jax.report import ReconstructionReport, Report
+from diffaudit_jax.report import ReconstructionReport
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
+from diffaudit_jax.report.saved import SavedReport
 from diffaudit_jax.report.studies import StudyReport
 from diffaudit_jax.types import InputError
 
-AnyReport: TypeAlias = Report | ReconstructionReport | StudyReport
 
-
-def check_out(out: Path, file: str, read: Callable[[Path], Any]) -> None:
+def check_out(out: Path, report: type[SavedReport]) -> None:
     """Refuses a directory that a report must not be written to.
 
     Args:
       out: The directory; it need not exist.
-      file: Name of the report's JSON.
-      read: How an older report is read, which this one replaces.
+      report: Its kind, an older one of which it replaces.
 
     Raises:
       InputError: if a file is in the way, or it holds something else, or a report that cannot be read.
     """
     if at := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None):
         raise InputError(f"{at} is a file: use another --out.")
-    if (out / file).exists():
-        read(out)
+    if (out / report.kind.file).exists():
+        report.load(out)
     elif out.is_dir() and (inside := sorted(out.iterdir())):
         raise InputError(f"{out} holds something else ({inside[0].name!r}): use another --out.")
 
 
-def conclude(report: AnyReport, page: Path) -> None:
+def conclude(report: SavedReport, page: Path) -> None:
     """Prints the verdict, a small table and the report's path."""
     if isinstance(report, ReconstructionReport):
         table = _by_mu(report.document)

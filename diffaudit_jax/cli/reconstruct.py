@@ -23,7 +23,6 @@ from diffaudit_jax.reconstruction.promises import Training
 from diffaudit_jax.reconstruction.sweep import sweep
 from diffaudit_jax.reconstruction.targets import LEAST, checked_grid
 from diffaudit_jax.report.reconstruction import ReconstructionReport, reconstruction_report, scores_npz
-from diffaudit_jax.report.reconstruction_schema import FILE
 from diffaudit_jax.types import InputError, write_atomic
 
 
@@ -183,7 +182,7 @@ def check(options: Reconstruct) -> np.ndarray:
             f"--training takes a chance above 0, at most 1, and a number of steps, such as 0.01 1000, got "
             f"{options.training[0]:g} {options.training[1]}."
         )
-    check_out(options.out, FILE, ReconstructionReport.load)
+    check_out(options.out, ReconstructionReport)
     return mus_of(options.mu)
 
 

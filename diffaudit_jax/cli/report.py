@@ -5,13 +5,10 @@ from pathlib import Path
 
 import tyro
 
-from diffaudit_jax.cli.conclusion import AnyReport
-from diffaudit_jax.report import ReconstructionReport, Report, membership_report, read_scores, redraw
-from diffaudit_jax.report.redraw import kind_of
-from diffaudit_jax.report.studies import StudyReport
+from diffaudit_jax.report import Report, membership_report, read_scores, redraw
+from diffaudit_jax.report.redraw import report_of
+from diffaudit_jax.report.saved import SavedReport
 from diffaudit_jax.types import InputError
-
-REPORTS = {"report.json": Report, "reconstruction.json": ReconstructionReport, "study.json": StudyReport}
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class DrawReport:
     """Seed of the report's random halves for --scores."""
 
 
-def run_report(options: DrawReport) -> tuple[AnyReport, Path]:
+def run_report(options: DrawReport) -> tuple[SavedReport, Path]:
     """Runs the command; returns the report and the path of its page."""
     if (options.directory is None) == (options.scores is None):
         raise InputError("name either a directory that holds a report.json, or a file with --scores.")
@@ -42,7 +39,7 @@ def run_report(options: DrawReport) -> tuple[AnyReport, Path]:
         if options.attack or options.out is not None or options.title is not None:
             raise InputError("--attack, --out and --title are for --scores: a page is drawn again as and where it was.")
         page = redraw(options.directory)
-        return REPORTS[kind_of(options.directory)].load(options.directory), page
+        return report_of(options.directory).load(options.directory), page
     assert options.scores is not None
     if not options.scores.is_file():
         raise InputError(f"there is no file {options.scores}: give the path of a file of scores.")

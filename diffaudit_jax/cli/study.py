@@ -12,7 +12,6 @@ from diffaudit_jax.cli.reconstruct import mus_of
 from diffaudit_jax.cli.subject import Weights
 from diffaudit_jax.reconstruction.targets import LEAST
 from diffaudit_jax.report.studies import StudyReport
-from diffaudit_jax.report.studies_schema import FILE
 from diffaudit_jax.types import InputError
 
 LEAST_MODELS = 4
@@ -180,7 +179,7 @@ def check(options: Noise | Rounds | Seen | Priors | Sizes) -> None:
         _check_priors(options.priors, LEAST_MODELS, "the one of the targets' data first")
     if isinstance(options, Sizes):
         _check_priors(options.priors, 2, "each of another size of images")
-    check_out(options.out, FILE, StudyReport.load)
+    check_out(options.out, StudyReport)
 
 
 def rounds_of(words: Sequence[str]) -> list[int]:

@@ -2,11 +2,8 @@
 
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,50 +17,22 @@ from diffaudit_jax.metrics.transition import Transition
 from diffaudit_jax.reconstruction.promises import Near, Picked
 from diffaudit_jax.reconstruction.scoring import WithoutPrior
 from diffaudit_jax.reconstruction.sweep import Shown, Sweep
-from diffaudit_jax.report.document import write_report
 from diffaudit_jax.report.membership import LEVEL, versions
 from diffaudit_jax.report.reconstruction_limits import limits
 from diffaudit_jax.report.reconstruction_page import render_reconstruction
 from diffaudit_jax.report.reconstruction_pictures import pictures
 from diffaudit_jax.report.reconstruction_schema import FILE, SCHEMA, SCHEMA_VERSION, read_reconstruction
 from diffaudit_jax.report.reconstruction_verdict import verdict
+from diffaudit_jax.report.saved import Kind, SavedReport
 
 NUM_RESAMPLES = 2000
 METRICS = ("mse", "ssim", "ncc", "psnr", "lpips")  # in the order of the page
 
 
-@dataclass(frozen=True, eq=False)
-class ReconstructionReport:
-    """A report of reconstructions.
+class ReconstructionReport(SavedReport):
+    """A report of reconstructions; schema ``diffaudit.reconstruction``, version 1."""
 
-    Attributes:
-      document: The report as plain JSON data; schema ``diffaudit.reconstruction``, version 1.
-    """
-
-    document: dict[str, Any]
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "ReconstructionReport":
-        """Reads a saved report from its folder or its JSON file.
-
-        Raises:
-          InputError: if there is no report that this version can read.
-        """
-        return cls(read_reconstruction(path))
-
-    def save(self, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes ``reconstruction.json`` and ``report.html``, each whole or not at all.
-
-        Args:
-          directory: Folder, made if it does not exist.
-
-        Returns:
-          The paths of the two files.
-
-        Raises:
-          InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
-        """
-        return write_report(directory, FILE, self.document, render_reconstruction(self.document))
+    kind = Kind(FILE, SCHEMA, read_reconstruction, render_reconstruction)
 
 
 def reconstruction_report(

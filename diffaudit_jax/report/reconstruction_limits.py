@@ -23,7 +23,7 @@ def limits(document: dict[str, Any]) -> list[str]:
         *_of_curve(curve),
         "The bounds gamma hold for every attacker, but of each the chance kappa of a guess that is near enough without "
         "the release has to be known. Of picking one of the targets it is; of coming near it is an estimate.",
-        f"Targets have to be images that the prior was not trained on, else its memory counts. {_of_targets(counts)}",
+        f"Targets have to be images that the prior was not trained on, else its memory counts. {of_targets(counts)}",
         "Intervals are over targets drawn like these, and of the share that is picked over further releases of these. "
         "They do not cover another training of the prior or other data.",
     ]
@@ -63,9 +63,10 @@ def _of_noise(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _of_targets(counts: dict[str, Any]) -> str:
+def of_targets(counts: dict[str, Any]) -> str:
+    """Says whether targets trained the prior, as far as anybody knows."""
     if counts["known"] is None:
-        return "The prior comes from elsewhere, so nobody could check that here."
+        return "A prior comes from elsewhere, so nobody could check that here."
     if counts["known"]:
         return f"Here {counts['known']} of {counts['targets']} are."
     return "Byte for byte, none of them is; near copies were not looked for."

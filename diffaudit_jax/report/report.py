@@ -1,49 +1,17 @@
 """A report: the JSON document, with the few things one does to it."""
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from markupsafe import escape
 
-from diffaudit_jax.report.document import read_document, write_report
+from diffaudit_jax.report.document import SCHEMA, read_document
 from diffaudit_jax.report.numbers import estimate, percent, shares
 from diffaudit_jax.report.page import render
+from diffaudit_jax.report.saved import Kind, SavedReport
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """A membership report.
+class Report(SavedReport):
+    """A membership report; schema ``diffaudit.membership``, version 2."""
 
-    Attributes:
-      document: The report as plain JSON data; schema ``diffaudit.membership``, version 2.
-    """
-
-    document: dict[str, Any]
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Report":
-        """Reads a saved report from its folder or its JSON file.
-
-        Raises:
-          InputError: if there is no report that this version can read.
-        """
-        return cls(read_document(path))
-
-    def save(self, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes ``report.json`` and ``report.html``, each whole or not at all.
-
-        Args:
-          directory: Folder, made if it does not exist.
-
-        Returns:
-          The paths of the two files.
-
-        Raises:
-          InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
-        """
-        return write_report(directory, "report.json", self.document, render(self.document))
+    kind = Kind("report.json", SCHEMA, read_document, render)
 
     def rows(self) -> list[tuple[str, ...]]:
         """Returns the headline table as text: a head, then one row for each attack."""

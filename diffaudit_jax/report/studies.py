@@ -5,11 +5,8 @@ and numbers with a name, by mu or one for all. `studies_found` brings what `reco
 """
 
 import io
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +16,9 @@ from diffaudit_jax.metrics.gdp import gdp_epsilon
 from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.metrics.resampling import weights
 from diffaudit_jax.reconstruction.attacker import gain
-from diffaudit_jax.report.document import write_report
 from diffaudit_jax.report.membership import LEVEL, versions
 from diffaudit_jax.report.reconstruction import METRICS, NUM_RESAMPLES, mean_of, opened
+from diffaudit_jax.report.saved import Kind, SavedReport
 from diffaudit_jax.report.studies_limits import limits
 from diffaudit_jax.report.studies_page import render_study
 from diffaudit_jax.report.studies_schema import FILE, SCHEMA, SCHEMA_VERSION, read_study
@@ -83,38 +80,10 @@ class Study(NamedTuple):
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class StudyReport:
-    """A report of a study.
+class StudyReport(SavedReport):
+    """A report of a study; schema ``diffaudit.study``, version 1."""
 
-    Attributes:
-      document: The report as plain JSON data; schema ``diffaudit.study``, version 1.
-    """
-
-    document: dict[str, Any]
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "StudyReport":
-        """Reads a saved report from its folder or its JSON file.
-
-        Raises:
-          InputError: if there is no report that this version can read.
-        """
-        return cls(read_study(path))
-
-    def save(self, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes ``study.json`` and ``report.html``, each whole or not at all.
-
-        Args:
-          directory: Folder, made if it does not exist.
-
-        Returns:
-          The paths of the two files.
-
-        Raises:
-          InputError: if the document is not strict JSON, e.g. an array or a NaN in its provenance.
-        """
-        return write_report(directory, FILE, self.document, render_study(self.document))
+    kind = Kind(FILE, SCHEMA, read_study, render_study)
 
 
 def study_report(

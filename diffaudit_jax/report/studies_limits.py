@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from diffaudit_jax.report.reconstruction_limits import of_targets
+
 _OF_STUDY = {
     "noise": "Who is told the noise attacks the same releases as who is not, so differences are of knowledge alone. An "
     "attacker with a better estimate than these loses less.",
@@ -30,15 +32,7 @@ def limits(document: dict[str, Any]) -> list[str]:
         "Intervals are over targets drawn like these. They do not cover another training of a prior or other data.",
     ]
     if document["study"] != "seen":
-        sentences.insert(2, f"Targets have to be images that no prior was trained on. {_of_targets(counts)}")
+        sentences.insert(2, f"Targets have to be images that no prior was trained on. {of_targets(counts)}")
     if document["attacker"]["classes"] != "none":
         sentences.append("A prior that knows classes was not told those of targets, and may do better if it is.")
     return sentences
-
-
-def _of_targets(counts: dict[str, Any]) -> str:
-    if counts["known"] is None:
-        return "A prior comes from elsewhere, so nobody could check that here."
-    if counts["known"]:
-        return f"Here {counts['known']} of {counts['targets']} are."
-    return "Byte for byte, none of them is; near copies were not looked for."

@@ -158,7 +158,7 @@ def test_a_checkpoint_of_diffusers_is_a_prior(diffaudit, tmp_path):
     assert ended.code == 0
     document = ReconstructionReport.load(tmp_path / "out").document
     assert document["counts"] == {"targets": 6, "known": None, "public": 20}
-    assert "The prior comes from elsewhere" in " ".join(document["limits"])
+    assert "A prior comes from elsewhere" in " ".join(document["limits"])
     # Noise of 1/200 of the norm is next to none, for any network.
     assert document["rows"][-1]["retrieval"]["diffusion"]["value"] == 1
 
