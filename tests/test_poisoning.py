@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from diffaudit_jax.poisoning.baselines import label_flipping, random_subset
 from diffaudit_jax.poisoning.cells import counted, gains, gap, information, ranked_cells
 from diffaudit_jax.poisoning.representation import Representation
 from diffaudit_jax.poisoning.selection import Unused, select
@@ -126,6 +127,20 @@ def test_several_groups_are_driven_apart():
     assert found.counts.shape == (3, 2)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_flipped_labels_are_the_group_and_the_records_those_of_a_random_subset(alpha):
+    s, y = pool(200)
+    found, plain = label_flipping(4, s, y, 300, alpha), random_subset(4, s, y, 300)
+    np.testing.assert_array_equal(found.index, plain.index)
+    np.testing.assert_array_equal(plain.labels, y[plain.index])
+    np.testing.assert_array_equal(found.labels[found.base], y[found.index[found.base]])
+    np.testing.assert_array_equal(found.labels[~found.base], s[found.index[~found.base]])
+    assert (~found.base).sum() == round(300 * alpha)
+    np.testing.assert_array_equal(found.counts, counted(s[found.index], found.labels))
+    # In a balanced pool the rest has no gap but by chance: four standard errors of a difference of two shares.
+    assert abs(gap(found.counts) - alpha) < 4 * np.sqrt(0.25 / 150 * 2)
+
+
 S, Y = pool(10)
 
 
@@ -147,6 +162,8 @@ S, Y = pool(10)
             "of group 0",
         ),
         (lambda: select(0, S, Y, 10, 0.1, base="even"), "even"),
+        (lambda: label_flipping(0, S, Y, 41, 0.1), "41 records of a pool of 40"),
+        (lambda: label_flipping(0, *pool(4, groups=3), 10, 0.1), "3 groups and 2 labels"),
         (lambda: select(0, S[:5], Y, 10, 0.1), r"groups have shape \(5,\) and labels \(40,\)"),
         (lambda: select(0, S - 1, Y, 10, 0.1), "groups are whole numbers from 0"),
         (lambda: select(0, S, Y, 10, 0.1, statistic=np.zeros((40, 1))), r"the statistic has shape \(40, 1\)"),

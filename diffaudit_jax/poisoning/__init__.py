@@ -1,5 +1,7 @@
 """Fairness poisoning: which records a sharer trains a generator on, so that who uses it becomes unfair."""
 
+from diffaudit_jax.poisoning.baselines import label_flipping as label_flipping
+from diffaudit_jax.poisoning.baselines import random_subset as random_subset
 from diffaudit_jax.poisoning.cells import gap as gap
 from diffaudit_jax.poisoning.cells import information as information
 from diffaudit_jax.poisoning.selection import Selection as Selection

@@ -84,7 +84,7 @@ def select(
         no base is near enough.
     """
     known("base", base, ("random", "stratified"))
-    table = _checked(s, y, num, alpha)
+    table = checked_pool(s, y, num, alpha)
     rng, size = np.random.default_rng(seed), round(num * (1 - alpha))
     judge = Judge(statistic, y, tolerance)
     first, redraws = _base(rng, s, y, table, size, base, judge)
@@ -195,8 +195,12 @@ def _stratified(rng: np.random.Generator, s: np.ndarray, y: np.ndarray, table: n
     return np.concatenate([rng.choice(rows, n, replace=False) for rows, n in zip(cells, wanted, strict=True)])
 
 
-def _checked(s: np.ndarray, y: np.ndarray, num: int, alpha: float) -> np.ndarray:
-    """Returns the pool's table of counts, if a set can be chosen from it."""
+def checked_pool(s: np.ndarray, y: np.ndarray, num: int, alpha: float) -> np.ndarray:
+    """Returns the pool's table of counts, if a set can be chosen from it.
+
+    Raises:
+      InputError: if a number is out of range, or a cell is empty.
+    """
     table = counted(s, y)
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {alpha}: the share that is chosen lies between 0 and 1.")
