@@ -60,6 +60,9 @@ def test_it_stops_as_soon_as_the_interval_is_narrow():
     assert found.stopped
     assert sum(taken) == len(found.has) < 4000
     assert found.raw["anytime"].high - found.raw["anytime"].low <= 0.12
+    k, n = int(found.has.sum()), len(found.has)
+    assert found.corrected == rogan_gladen(k, n, PERFECT, stopped=True)
+    assert found.corrected.raw == found.raw["anytime"]
     before = property_share(drawn(KEY, generator(), len(found.has) - 64, block=64), bright, PERFECT, error=0.06)
     assert not before.stopped
 

@@ -75,8 +75,8 @@ def property_share(
       level: Confidence level.
 
     Returns:
-      The estimate. Costs what the samples cost. Intervals of a fixed n hold if all samples are taken; of a run that may
-      stop, the corrected one is the one of the last look and `raw["anytime"]` the one that holds.
+      The estimate. Costs what the samples cost. Of a run that may stop, the corrected interval and `raw["anytime"]`
+      hold; the others of `raw` are of a fixed n.
 
     Raises:
       InputError: if there are no samples, `error` is not positive, the discriminator does not answer once for each
@@ -99,7 +99,7 @@ def property_share(
             break
     if not n:
         raise InputError("there are no samples to infer from: draw some.")
-    corrected = rogan_gladen(k, n, rates, level)
+    corrected = rogan_gladen(k, n, rates, level, stopped=error is not None)
     raw = {name: rule(k, n, level) for name, rule in RULES.items()}
     raw["anytime"] = Estimate(k / n, *map(float, anytime(k, n, level)))
     return Inferred(np.concatenate(calls), corrected, raw, _budget(corrected, rates), stopped)

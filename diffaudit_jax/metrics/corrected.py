@@ -18,7 +18,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
-from diffaudit_jax.metrics.intervals import Estimate, binomial_high, binomial_low, checked_counts, clopper_pearson, tail
+from diffaudit_jax.metrics.anytime import anytime
+from diffaudit_jax.metrics.intervals import Estimate, checked_counts, clopper_pearson, tail
 from diffaudit_jax.types import InputError
 
 
@@ -47,7 +48,7 @@ class Corrected(NamedTuple):
     informative: bool
 
 
-def rogan_gladen(k: int, n: int, rates: Rates, level: float = 0.95) -> Corrected:
+def rogan_gladen(k: int, n: int, rates: Rates, level: float = 0.95, *, stopped: bool = False) -> Corrected:
     """Estimates the proportion behind k positive calls in n samples.
 
     p rises with q, and falls with either rate, so its limits are at corners of the box of the three exact intervals,
@@ -59,6 +60,7 @@ def rogan_gladen(k: int, n: int, rates: Rates, level: float = 0.95) -> Corrected
       n: Samples.
       rates: Its calls on labelled images.
       level: Confidence level.
+      stopped: Whether n was decided by looking at the samples: q then has the interval that holds at all n together.
 
     Raises:
       InputError: if counts cannot be, or the labelled images are all of one kind.
@@ -71,12 +73,9 @@ def rogan_gladen(k: int, n: int, rates: Rates, level: float = 0.95) -> Corrected
         )
     for count, trials in ((tp, positives), (fp, negatives)):
         checked_counts(count, trials)
-    raw = clopper_pearson(k, n, level)
-    error = tail(level) / 3
-    counts = ((k, n), (tp, positives), (fp, negatives))
-    q, tpr, fpr = (
-        Estimate(a / b, float(binomial_low(a, b, error)), float(binomial_high(a, b, error))) for a, b in counts
-    )
+    of_calls, error = _anytime if stopped else clopper_pearson, tail(level) / 3
+    raw, q = of_calls(k, n, level), of_calls(k, n, 1 - 2 * error)
+    tpr, fpr = (clopper_pearson(a, b, 1 - 2 * error) for a, b in ((tp, positives), (fp, negatives)))
     apart = tpr.value - fpr.value
     unclipped = (q.value - fpr.value) / apart if apart else float("nan")
     if tpr.low <= fpr.high:
@@ -84,6 +83,11 @@ def rogan_gladen(k: int, n: int, rates: Rates, level: float = 0.95) -> Corrected
     low = _cut((q.low - fpr.high) / (tpr.high - fpr.high))
     high = _cut((q.high - fpr.low) / (tpr.low - fpr.low))
     return Corrected(Estimate(_cut(unclipped), low, high), raw, unclipped, informative=True)
+
+
+def _anytime(k: int, n: int, level: float) -> Estimate:
+    checked_counts(k, n)
+    return Estimate(k / n, *map(float, anytime(k, n, level)))
 
 
 def unmixed(

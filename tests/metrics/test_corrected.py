@@ -32,6 +32,22 @@ def test_the_interval_covers_with_rates_that_are_estimated(p, tpr, fpr, n, label
     assert covered / runs >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / runs)
 
 
+def test_who_stops_when_it_looks_well_is_covered_too():
+    """The rule that misleads most: stop as soon as an interval of a fixed n leaves the truth out."""
+    rng, runs, n, p, tpr, fpr = np.random.default_rng(6), 80, 400, 0.3, 0.95, 0.05
+    looks = np.arange(10, n + 1, 10)
+    covered = {True: 0, False: 0}
+    for _ in range(runs):
+        calls = (rng.random(n) < p * tpr + (1 - p) * fpr).cumsum()
+        rates = Rates(int(rng.binomial(2000, tpr)), 2000, int(rng.binomial(2000, fpr)), 2000)
+        for stopped in covered:
+            found = [rogan_gladen(int(calls[m - 1]), int(m), rates, 0.6, stopped=stopped).estimate for m in looks]
+            covered[stopped] += all(each.low <= p <= each.high for each in found)
+    assert covered[True] / runs >= 0.6
+    # The box of three intervals is cautious, so that a fixed n is not far below its level even so.
+    assert (covered[True] - covered[False]) / runs > 3 * np.sqrt(0.25 / runs)
+
+
 def test_more_images_narrow_the_interval_and_a_blind_discriminator_tells_nothing():
     widths = [
         np.subtract(*rogan_gladen(120 * m, 300 * m, Rates(90 * m, 100 * m, 5 * m, 100 * m)).estimate[:0:-1])
