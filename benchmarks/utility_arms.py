@@ -5,6 +5,7 @@ denoises its gradients. Arms that are compared at one seed have the same images,
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from diffaudit_jax.training.batches import step_keys
 from diffaudit_jax.training.dpsgd import Denoise, Loss, make_private_step
 from diffaudit_jax.training.mechanism import standard_normal
 from diffaudit_jax.training.state import Data, init_state, make_step
-from diffaudit_jax.types import Key, Network, Params, Prediction
+from diffaudit_jax.types import Key, Params
 
 LAYER, CLIP, EMA, PUBLIC_BATCH = "w", 1.0, 0.9, 32
 MICROBATCH = 256
@@ -134,7 +135,7 @@ def private_training(
 
     def train(key: Key, start: Params, data: Data, denoise: Denoise) -> tuple[Params, Errors]:
         asked[:] = [denoise]
-        state = init_state(key, starting(start), recipe)
+        state = init_state(key, Start(start), recipe)
         own, zeros = jnp.copy(state.key), jax.tree.map(jnp.zeros_like, start)
         totals = (jnp.zeros(3), (zeros, zeros, zeros))
         for i in range(plan.steps):
@@ -155,7 +156,7 @@ def public_training(loss: Loss, plan: Plan, data: Data) -> Callable[[Key, Params
     step = _plain_step(loss, recipe)
 
     def train(key: Key, start: Params) -> Params:
-        state = init_state(key, starting(start), recipe)
+        state = init_state(key, Start(start), recipe)
         for _ in range(plan.steps):
             state, _ = step(state, data)
         return state.ema
@@ -163,13 +164,16 @@ def public_training(loss: Loss, plan: Plan, data: Data) -> Callable[[Key, Params
     return train
 
 
-def starting(params: Params) -> Network:
-    """Returns a network whose initial weights are a copy of these."""
+@dataclass(frozen=True)
+class Start:
+    """What training starts from: a copy of these weights, whatever the key."""
 
-    def apply(*_: Any, **__: Any) -> Prediction:
-        raise NotImplementedError
+    params: Params
 
-    return Network(lambda key: jax.tree.map(jnp.copy, params), apply)
+    def init(self, key: Key) -> Params:
+        """Returns the copy."""
+        del key
+        return jax.tree.map(jnp.copy, self.params)
 
 
 def accuracy(case: Case, params: Params, data: Data) -> float:

@@ -14,7 +14,7 @@ from diffaudit_jax.cli.aimed import NUM_SHOWN, classes_of, known_targets, public
 from diffaudit_jax.cli.attacker import Attacker, knowledge_of, pictured
 from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.cli.subject import Subject, Weights, load_subject
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject, told_of
 from diffaudit_jax.metrics.bounds import checked_kappa
 from diffaudit_jax.reconstruction import Knowledge
 from diffaudit_jax.reconstruction.denoise import prior_of
@@ -238,13 +238,7 @@ def provenance(aim: Aim, options: Reconstruct) -> dict[str, Any]:
     subject, device = aim.subject, jax.local_devices()[0]
     public = aim.public and {"source": options.public or "held out by the run", "hash": aim.public.fingerprint()}
     return {
-        "prior": {
-            "source": subject.source,
-            "model": subject.target.config.get("network", {}).get("model", {}),
-            "process": subject.target.config.get("process", {}),
-            "training": subject.training,
-            **({} if subject.guarantee is None else {"guarantee": subject.guarantee}),
-        },
+        "prior": told_of(subject),
         "targets": {"source": options.targets, "hash": aim.targets.fingerprint()},
         "public": public,
         "lpips": options.lpips,

@@ -14,7 +14,7 @@ from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.reconstruct import mus_of
 from diffaudit_jax.cli.studied_images import NONE, prior_at, priors_at
 from diffaudit_jax.cli.study import Asked, Noise, Priors, Rounds, Seen, Sizes, Study, check, rounds_of
-from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.cli.subject import Subject, told_of
 from diffaudit_jax.reconstruction import Attacker, image_sizes, prior_dial, rounds, seen_by_prior, unknown_noise
 from diffaudit_jax.reconstruction.targets import LEAST
 from diffaudit_jax.report import studies, studies_found
@@ -190,16 +190,7 @@ def _provenance(done: Done, options: Noise | Rounds | Seen | Priors | Sizes) -> 
     device = jax.local_devices()[0]
     sources = {name: getattr(options, name, None) for name in ("targets", "others", "public")}
     return {
-        "priors": {
-            name: {
-                "source": subject.source,
-                "model": subject.target.config.get("network", {}).get("model", {}),
-                "process": subject.target.config.get("process", {}),
-                "training": subject.training,
-                **({} if subject.guarantee is None else {"guarantee": subject.guarantee}),
-            }
-            for name, subject in done.priors.items()
-        },
+        "priors": {name: told_of(subject) for name, subject in done.priors.items()},
         "images": {name: source or "the run's own" for name, source in sources.items() if hasattr(options, name)},
         "hashes": {name: pool.fingerprint() for name, pool in done.targets.items()},
         "public": done.public and done.public.fingerprint(),

@@ -53,6 +53,17 @@ class Subject(NamedTuple):
     guarantee: Mapping[str, Any] | None = None
 
 
+def told_of(subject: Subject) -> dict[str, Any]:
+    """Returns what a report says of a model: where it is from, its parts, its training and what that promises."""
+    return {
+        "source": subject.source,
+        "model": subject.target.config.get("network", {}).get("model", {}),
+        "process": subject.target.config.get("process", {}),
+        "training": subject.training,
+        **({} if subject.guarantee is None else {"guarantee": subject.guarantee}),
+    }
+
+
 def of_run(run: training.Run, directory: Path | None = None) -> Subject:
     """Returns a run of our own as a subject.
 

@@ -21,11 +21,11 @@ from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.metrics.retrieval import Retrieval
 from diffaudit_jax.metrics.transition import Transition
 from diffaudit_jax.reconstruction import scoring
-from diffaudit_jax.reconstruction.agreement import agreement
+from diffaudit_jax.reconstruction.agreement import Agreement, agreement
 from diffaudit_jax.reconstruction.baselines import clipped
 from diffaudit_jax.reconstruction.denoise import prior_of
 from diffaudit_jax.reconstruction.leaks import LINEAR, Leak, linear_unit
-from diffaudit_jax.reconstruction.levels import reconstructed, released, untrained
+from diffaudit_jax.reconstruction.levels import Reconstructions, reconstructed, released, untrained
 from diffaudit_jax.reconstruction.perceptual import Perceptual
 from diffaudit_jax.reconstruction.promises import Bounds, Training, coming_near, linear_bounds
 from diffaudit_jax.reconstruction.release import EVERYTHING, Knowledge
@@ -190,7 +190,7 @@ def sweep(
     true = [((row - x[:, None]).astype(np.float64) ** 2).reshape(len(x), -1).mean(axis=1) for row in drawn.samples]
     if near is not None and seen is not None:
         bounds = bounds._replace(near=coming_near(near, scores, x, seen, grid, num_releases=num_releases))
-    sigma, few = np.asarray(found.sigma, np.float64), slice(min(shown, len(x)))
+    sigma = np.asarray(found.sigma, np.float64)
     return Sweep(
         mus=grid,
         epsilons=epsilons,
@@ -205,14 +205,18 @@ def sweep(
         agreement_rank=scoring.ranked(errors, np.stack(true)),
         bounds=bounds,
         transition={name: scoring.transitions(grid, each, unrelated) for name, each in scores.items()},
-        shown=Shown(
-            targets=x[few],
-            release=images["release"][:, few].astype(np.float32),
-            diffusion=drawn.diffusion[:, few],
-            mean=drawn.mean[:, few],
-            samples=drawn.samples[:, few],
-            spread=np.stack([each.std[few].mean(axis=-1) for each in told]).astype(np.float32),
-        ),
+        shown=_shown(x, images["release"], drawn, told, slice(min(shown, len(x)))),
+    )
+
+
+def _shown(x: Images, release: np.ndarray, drawn: Reconstructions, told: Sequence[Agreement], few: slice) -> Shown:
+    return Shown(
+        targets=x[few],
+        release=release[:, few].astype(np.float32),
+        diffusion=drawn.diffusion[:, few],
+        mean=drawn.mean[:, few],
+        samples=drawn.samples[:, few],
+        spread=np.stack([each.std[few].mean(axis=-1) for each in told]).astype(np.float32),
     )
 
 
