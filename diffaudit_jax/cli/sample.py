@@ -11,12 +11,11 @@ import numpy as np
 import tyro
 
 from diffaudit_jax.bank import draw_bank
+from diffaudit_jax.cli.drawing import Drawing, drawn_as
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.cli.subject import Subject, Weights, load_subject
-from diffaudit_jax.models import guided
+from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.report.grid import grid_png
 from diffaudit_jax.stream import local_mesh
-from diffaudit_jax.target import Target, redrawn
 from diffaudit_jax.types import InputError, write_atomic
 
 
@@ -33,30 +32,23 @@ class Sample:
     """Directory for the samples; made if it does not exist."""
     num: int = 64
     """Images to draw."""
-    sampler: str | None = None
-    """One of ddim, ancestral, langevin, euler-maruyama, predictor-corrector, heun; the model family's own if not given,
-    ddim of checkpoints from elsewhere.
-    """
-    steps: int | None = None
-    """Steps of the sampler; if not given 50 of ddim, 18 of heun, 1000 or more of langevin (over all its noise levels),
-    else as many as the process has."""
     label: int | None = None
     """Class of every image (class-conditional models); if not given, all classes in turn."""
-    guidance: float = 1.0
-    """Scale of classifier-free guidance; 1 for none. It takes two network calls for one."""
     block: int = 64
     """Images per dispatch, over all devices."""
     devices: int | None = None
     """Local devices to use; all if not given."""
     seed: int = 0
     """Seed of the samples."""
+    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
+    """How images are drawn."""
     weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
     """What a file of weights alone cannot tell."""
 
 
 def run_sample(options: Sample) -> Path:
     """Runs the command; returns the path of the picture."""
-    target = _target(load_subject(options.run, options.weights), options)
+    target = drawn_as(load_subject(options.run, options.weights), options.drawing, options.run)
     labels = _labels(options, target.num_classes)
     key = jax.random.fold_in(jax.random.key(options.seed), 4)
     with stage("sampling") as show:
@@ -74,26 +66,16 @@ def run_sample(options: Sample) -> Path:
     arrays: dict[str, Any] = {"images": images, **({} if labels is None else {"labels": labels})}
     np.savez_compressed(buffer, **arrays)
     write_atomic(options.out / "samples.npz", buffer.getvalue())
-    described = {"target": target.config, "num": options.num, "seed": options.seed, "guidance": options.guidance}
+    described = {
+        "target": target.config,
+        "num": options.num,
+        "seed": options.seed,
+        "guidance": options.drawing.guidance,
+    }
     write_atomic(options.out / "samples.json", json.dumps(described, indent=1).encode())
     picture = options.out / "grid.png"
     write_atomic(picture, grid_png(images[:100]))
     return picture
-
-
-def _target(subject: Subject, options: Sample) -> Target:
-    target, network = subject.target, subject.target.network
-    if network is None and "images" not in target.config:
-        if (options.sampler, options.steps, options.guidance) != (None, None, 1):
-            raise InputError(f"{options.run} draws in one step: leave --sampler, --steps and --guidance out.")
-        return target
-    if network is None:
-        raise InputError(f"{options.run} holds samples only: give the model they are of.")
-    if options.guidance != 1:
-        if target.num_classes is None or not network.config.get("null_class", True):
-            raise InputError(f"--guidance needs a model of classes and of none, got {options.guidance} without.")
-        network = guided(network, options.guidance, target.num_classes)
-    return redrawn(target, sampler=options.sampler, sample_steps=options.steps, network=network)
 
 
 def _labels(options: Sample, num_classes: int | None) -> np.ndarray | None:

@@ -4,6 +4,9 @@ from diffaudit_jax.training.accounting import epsilon as epsilon
 from diffaudit_jax.training.accounting import guarantee as guarantee
 from diffaudit_jax.training.accounting import noise_multiplier as noise_multiplier
 from diffaudit_jax.training.adversarial import GanRecipe as GanRecipe
+from diffaudit_jax.training.discriminator import Discriminator as Discriminator
+from diffaudit_jax.training.discriminator import rates_of as rates_of
+from diffaudit_jax.training.discriminator import train_discriminator as train_discriminator
 from diffaudit_jax.training.dpsgd import Privacy as Privacy
 from diffaudit_jax.training.dpsgd import PrivateInfo as PrivateInfo
 from diffaudit_jax.training.generators import fit_gan as fit_gan
