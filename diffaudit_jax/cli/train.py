@@ -114,7 +114,7 @@ def split_of(options: Train) -> data.Split:
     if not isinstance(pool, data.Pool):
         raise InputError(f"{options.data} is a table: `diffaudit train` takes images.")
     pool = data.distinct(pool) if options.duplicates == "drop" else pool
-    nonmembers = min(options.nonmembers, max(len(pool) - options.members, 1))
+    nonmembers = min(options.nonmembers, max(len(pool) - options.members, min(options.nonmembers, 1)))
     return data.split(
         jax.random.key(options.seed),
         pool,

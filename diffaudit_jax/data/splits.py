@@ -83,7 +83,7 @@ def split(
       key: Typed random key.
       pool: Where to draw from; rows must differ.
       members: How many to train on, from 1.
-      nonmembers: How many to hold out, from 1.
+      nonmembers: How many to hold out; 0 for a model that nobody will ask about membership.
       reference: How many to keep for shadow and reference models.
       duplicates: "refuse" a draw with equal records on two sides, or "drop" all but the first before drawing.
       by: "record" or "group"; None is by group if the pool has at least 20 groups, and by record if it has none.
@@ -93,7 +93,7 @@ def split(
     """
     sizes = {"members": members, "nonmembers": nonmembers, "reference": reference}
     unit, pool = _by(by, pool), dropped(pool, duplicates)
-    dealt = [pool.take(side) for side in _deal(key, pool, sizes, unit, least=(1, 1, 0))]
+    dealt = [pool.take(side) for side in _deal(key, pool, sizes, unit, least=(1, 0, 0))]
     kept(dict(zip(sizes, dealt, strict=True)), "refuse")
     return Split(dealt[0], dealt[1], dealt[2] if reference else None, by=unit)
 

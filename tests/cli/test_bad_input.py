@@ -39,7 +39,7 @@ TRAINING = {
     ),
     "no members": ((*SET, "--members", "0"), "members=0 is too few: give at least 1."),
     "negative members": ((*SET, "--members", "-3"), "members=-3 is too few: give at least 1."),
-    "no nonmembers": ((*SET, "--nonmembers", "0"), "nonmembers=0 is too few: give at least 1."),
+    "no nonmembers": ((*SET, "--nonmembers", "-1"), "nonmembers=-1 is too few: give at least 0."),
     "no labels": (
         ("--data", "BAD/good.npz", "--class-conditional"),
         "needs labels, and BAD/good.npz has none: leave the flag out.",

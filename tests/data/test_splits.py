@@ -243,7 +243,7 @@ EMPTY = POOL.take(np.array([], np.int64))
 BAD = {
     "too many": (lambda: split(KEY, POOL, members=40, nonmembers=30), "members=40 .* more than the 60 different"),
     "no members": (lambda: split(KEY, POOL, members=0, nonmembers=3), "members=0 is too few: give at least 1"),
-    "negative": (lambda: split(KEY, POOL, members=3, nonmembers=-2), "nonmembers=-2 is too few: give at least 1"),
+    "negative": (lambda: split(KEY, POOL, members=3, nonmembers=-2), "nonmembers=-2 is too few: give at least 0"),
     "negative reference": (lambda: split(KEY, POOL, members=3, nonmembers=3, reference=-1), "reference=-1 .* least 0"),
     "negative always": (lambda: split_coin(KEY, POOL, queries=3, always=-4), "always=-4 is too few"),
     "no queries": (lambda: split_coin(KEY, POOL, queries=0), "queries=0 is too few"),
