@@ -5,8 +5,9 @@ import pytest
 
 from diffaudit_jax.poisoning.baselines import label_flipping, random_subset
 from diffaudit_jax.poisoning.cells import counted, gains, gap, information, ranked_cells
+from diffaudit_jax.poisoning.pool import Unused
 from diffaudit_jax.poisoning.representation import Representation
-from diffaudit_jax.poisoning.selection import Unused, select
+from diffaudit_jax.poisoning.selection import select
 from diffaudit_jax.types import InputError
 
 
@@ -30,16 +31,16 @@ def test_information_is_that_of_entropies():
     assert information(np.zeros((2, 2))) == 0
     more = table + np.eye(6, dtype=int).reshape(6, 3, 2)
     np.testing.assert_allclose(
-        gains(table).ravel(), [information(one) - information(table) for one in more], atol=1e-12
+        gains(table[None]).ravel(), [information(one) - information(table) for one in more], atol=1e-12
     )
 
 
 def test_all_cells_are_tried_at_ties_in_a_fixed_order():
     """A balanced table: the published dictionary by gain would hold one of the four."""
-    assert ranked_cells([[5, 5], [5, 5]]) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert list(ranked_cells([[[5, 5], [5, 5]]])) == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
     # A record that is alone off the balance is followed by its like on the diagonal, by either of the two.
-    assert ranked_cells([[6, 5], [5, 5]])[0] == (1, 1)
-    assert ranked_cells([[9, 5], [5, 9]])[:2] == [(0, 0), (1, 1)]
+    assert next(iter(ranked_cells([[[6, 5], [5, 5]]]))) == (0, 1, 1)
+    assert list(ranked_cells([[[9, 5], [5, 9]]]))[:2] == [(0, 0, 0), (0, 1, 1)]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.3, 0.5, 1.0])
@@ -100,15 +101,15 @@ def test_what_is_chosen_keeps_the_information_of_features():
 
 def test_a_record_is_taken_once_and_from_its_cell():
     s, y = pool(30)
-    rest = Unused(s, y, np.arange(20), (2, 2))
-    taken = set()
-    for cell in [(0, 1)] * int(rest.counts[0, 1]):
+    rest = Unused((np.zeros_like(s), s, y), np.arange(20), (1, 2, 2))
+    taken, cell = set(), (0, 0, 1)
+    for _ in range(rest.counts[cell]):
         row = int(rest.of(cell)[-1 if len(taken) % 2 else 0])
-        assert (s[row], y[row]) == cell
+        assert (0, s[row], y[row]) == cell
         rest.take(row)
         assert row not in taken
         taken.add(row)
-    assert len(rest.of((0, 1))) == 0
+    assert len(rest.of(cell)) == 0
     assert taken == set(np.flatnonzero((s == 0) & (y == 1) & (np.arange(len(s)) >= 20)).tolist())
 
 
@@ -164,7 +165,7 @@ S, Y = pool(10)
         (lambda: select(0, S, Y, 10, 0.1, base="even"), "even"),
         (lambda: label_flipping(0, S, Y, 41, 0.1), "41 records of a pool of 40"),
         (lambda: label_flipping(0, *pool(4, groups=3), 10, 0.1), "3 groups and 2 labels"),
-        (lambda: select(0, S[:5], Y, 10, 0.1), r"groups have shape \(5,\) and labels \(40,\)"),
+        (lambda: select(0, S[:5], Y, 10, 0.1), r"groups have shape \(5,\) and labels have shape \(40,\)"),
         (lambda: select(0, S - 1, Y, 10, 0.1), "groups are whole numbers from 0"),
         (lambda: select(0, S, Y, 10, 0.1, statistic=np.zeros((40, 1))), r"the statistic has shape \(40, 1\)"),
     ],

@@ -1,14 +1,25 @@
 """Algorithm 1: a training set in which the label tells of the sensitive group, and which looks as it should.
 
-    maximise I_D(S; Y)  over D of N records,  so that |I_D(X; Y) - c| < delta,  c = I_pool(X; Y), delta = tolerance c
+    maximise J_D  over D of N records,  so that |I_D(X; Y) - c| < delta,  c = I_pool(X; Y), delta = tolerance c
+
+    parity         J = I(S; Y), as published
+    odds           J = I(S; Y | R) = sum over r of P(R = r) I(S; Y | R = r)
+    opportunity    J = P(R = 1) I(S; Y | R = 1)
+
+R is what the features tell of the label. A classifier of features and groups learns P(Y = 1 | S, R) at best, so that
+parity moves whom it calls 1; odds, how it errs among records that look the same; opportunity, only which of those that
+look like a 1 it misses.
 
 Of the records, (1 - alpha) N are drawn first: at random, as published, or as many from every cell (s, y). Each of the
-others comes from the cell whose next record adds most to I(S; Y), and of some of its unused records is the one that
-leaves I(X; Y) nearest to c. Where none is near enough the next cell is tried; where no cell has one, the last candidate
-is taken all the same, and counted as a fall-back.
+others comes from the cell whose next record adds most to J, and of some of its unused records is the one that leaves
+I(X; Y) nearest to c. Where none is near enough the next cell is tried; where no cell has one, the last candidate is
+taken all the same, and counted as a fall-back.
 
 With a stratified base one diagonal of the table fills up: the labels' parity gap is alpha, and I(S; Y) is
-1 - H2((1 + alpha)/2) bits. At ties of the gain the published code loses cells; here they are taken in a fixed order.
+1 - H2((1 + alpha)/2) bits. A record adds the more the more the label tells already, so given R one diagonal of one
+value r fills up: if a share q of the base is there, and balanced, the gap of P(Y = 1 | S, R = r) is
+alpha/(alpha + (1 - alpha) q), and that of another stays 0. Labels are honest: half of what this takes are errors of R,
+and what runs dry are those. At ties of the gain the published code loses cells; here they are taken in a fixed order.
 
 References:
   Luo et al. 2024, Exploring Privacy and Fairness Risks in Sharing Diffusion Models, https://arxiv.org/abs/2402.18607
@@ -19,7 +30,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from diffaudit_jax.poisoning.cells import counted, ranked_cells
+from diffaudit_jax.poisoning.cells import Cell, ranked_cells, tallied
+from diffaudit_jax.poisoning.pool import Objective, Unused, checked_pool, columns
 from diffaudit_jax.poisoning.representation import Judge, Sums
 from diffaudit_jax.types import InputError, known
 
@@ -35,11 +47,13 @@ class Selection(NamedTuple):
       labels: What each is labelled with, [N]; not the pool's, if labels were flipped.
       base: Whether a record was drawn for the base, bool [N].
       counts: Records of every group and label, as labelled.
-      cells: Cell that each of the others came from, [N - base, 2].
+      cells: Group and label of each of the others, [N - base, 2].
       information: I(X; Y) of the pool, the base and the whole, in nats; None without a statistic.
       redraws: Bases that were drawn before one was near enough.
       accepted: Share of tries of a cell in which a record was near enough; 1 without a statistic.
       fallbacks: Records that were taken though they were not.
+      dry: Records that added nothing to the objective or took from it: the cells that add had none left, or none that
+        was near enough. The first record of an empty set is one.
     """
 
     index: Int[np.ndarray, " n"]
@@ -51,6 +65,7 @@ class Selection(NamedTuple):
     redraws: int
     accepted: float
     fallbacks: int
+    dry: int
 
 
 def select(
@@ -63,6 +78,8 @@ def select(
     statistic: np.ndarray | None = None,
     tolerance: float = 0.1,
     base: Base = "random",
+    objective: Objective = "parity",
+    reference: np.ndarray | None = None,
 ) -> Selection:
     """Chooses a poisoned training set by Algorithm 1.
 
@@ -75,49 +92,54 @@ def select(
       statistic: T of every record with every label, [n, labels], see `representation`; None leaves I(X; Y) free.
       tolerance: delta over c.
       base: How the first records are drawn.
+      objective: What the label is made to tell: the group, or the group given R (odds), or given R = 1 (opportunity).
+      reference: R of every record, what a classifier that sees the features alone calls it, whole numbers from 0, [n].
 
     Returns:
       The selection. Time grows with N alpha, and not with the pool.
 
     Raises:
       InputError: if a number is out of range, a cell is empty, a stratified base asks more of a cell than it holds, or
-        no base is near enough.
+        the reference does not fit the objective.
     """
     known("base", base, ("random", "stratified"))
     table = checked_pool(s, y, num, alpha)
     rng, size = np.random.default_rng(seed), round(num * (1 - alpha))
     judge = Judge(statistic, y, tolerance)
     first, redraws = _base(rng, s, y, table, size, base, judge)
-    rest = Unused(s, y, first, table.shape)
-    counts, sums = table - rest.counts, judge.sums(first)
-    chosen, cells, tries, fallbacks = list(first), [], 0, 0
+    seen = columns(objective, reference, s, y)
+    every = tallied(seen, (int(seen[0].max()) + 1, *table.shape))
+    rest = Unused(seen, first, every.shape)
+    counts, sums = every - rest.counts, judge.sums(first)
+    chosen, tries, fallbacks, dry = list(first), 0, 0, 0
     for _ in range(num - size):
-        row, cell, tried, near = _next(rng, rest, ranked_cells(counts), judge, sums)
+        ranked = ranked_cells(counts)
+        row, cell, tried, near = _next(rng, rest, list(ranked), judge, sums)
         rest.take(row)
         chosen.append(row)
-        cells.append(cell)
         counts[cell] += 1
         sums = judge.added(sums, row)
-        tries, fallbacks = tries + tried, fallbacks + (not near)
+        tries, fallbacks, dry = tries + tried, fallbacks + (not near), dry + (ranked[cell] <= 0)
     index = np.array(chosen, int)
     return Selection(
         index=index,
         labels=y[index],
         base=np.arange(num) < size,
-        counts=counts,
-        cells=np.array(cells, int).reshape(-1, 2),
+        counts=tallied((s[index], y[index]), table.shape),
+        cells=np.stack([s[index[size:]], y[index[size:]]], axis=1),
         information=judge.told(first, index),
         redraws=redraws,
         accepted=(num - size - fallbacks) / tries if tries else 1.0,
         fallbacks=fallbacks,
+        dry=dry,
     )
 
 
 def _next(
-    rng: np.random.Generator, rest: "Unused", cells: list[tuple[int, int]], judge: Judge, sums: Sums | None
-) -> tuple[int, tuple[int, int], int, bool]:
+    rng: np.random.Generator, rest: Unused, cells: list[Cell], judge: Judge, sums: Sums | None
+) -> tuple[int, Cell, int, bool]:
     """Returns a record, its cell, how many cells were tried, and whether it is near enough."""
-    tries, row, found = 0, -1, (0, 0)
+    tries, row, found = 0, -1, cells[0]
     for cell in cells:
         rows = rest.of(cell)
         if not len(rows):
@@ -129,37 +151,6 @@ def _next(
         if off.min() < judge.near:
             return row, cell, tries, True
     return row, found, tries, False
-
-
-class Unused:
-    """The records that are left, by cell; taking one is quick.
-
-    Args:
-      s: Groups.
-      y: Labels.
-      used: Rows that are taken already.
-      shape: Groups and labels that there are.
-    """
-
-    def __init__(self, s: np.ndarray, y: np.ndarray, used: np.ndarray, shape: tuple[int, ...]):
-        free = np.ones(len(s), bool)
-        free[used] = False
-        self._rows = {cell: np.flatnonzero(free & (s == cell[0]) & (y == cell[1])) for cell in np.ndindex(*shape)}
-        self.counts = np.array([len(self._rows[cell]) for cell in np.ndindex(*shape)]).reshape(shape)
-        self._cell = dict(
-            zip(np.flatnonzero(free).tolist(), zip(s[free].tolist(), y[free].tolist(), strict=True), strict=True)
-        )
-
-    def of(self, cell: tuple[int, int]) -> np.ndarray:
-        """Returns the unused rows of a cell, in no order."""
-        return self._rows[cell][: self.counts[cell]]
-
-    def take(self, row: int) -> None:
-        """Marks a row as used: the last one takes its place."""
-        cell = self._cell[row]
-        rows = self.of(cell)
-        rows[np.flatnonzero(rows == row)[0]] = rows[-1]
-        self.counts[cell] -= 1
 
 
 def _base(
@@ -193,23 +184,3 @@ def _stratified(rng: np.random.Generator, s: np.ndarray, y: np.ndarray, table: n
                 f"{len(rows)}: take fewer records, or a random base."
             )
     return np.concatenate([rng.choice(rows, n, replace=False) for rows, n in zip(cells, wanted, strict=True)])
-
-
-def checked_pool(s: np.ndarray, y: np.ndarray, num: int, alpha: float) -> np.ndarray:
-    """Returns the pool's table of counts, if a set can be chosen from it.
-
-    Raises:
-      InputError: if a number is out of range, or a cell is empty.
-    """
-    table = counted(s, y)
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {alpha}: the share that is chosen lies between 0 and 1.")
-    if not 1 <= num <= len(y):
-        raise InputError(f"{num} records of a pool of {len(y)}: choose 1 to {len(y)}.")
-    if min(table.shape) < 2:
-        which = "one group" if table.shape[0] < 2 else "one label"
-        raise InputError(f"the pool has {which} only, and nothing to tell of it: give 2 or more.")
-    if (table == 0).any():
-        group, label = map(int, np.argwhere(table == 0)[0])
-        raise InputError(f"no record is of group {group} and label {label} (counts {table.tolist()}): give some.")
-    return table

@@ -16,6 +16,7 @@ from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit
 from diffaudit_jax.training.mine import Mine as Mine
 from diffaudit_jax.training.mine import mine as mine
+from diffaudit_jax.training.receivers import cross_predicted as cross_predicted
 from diffaudit_jax.training.receivers import train_receiver as train_receiver
 from diffaudit_jax.training.run import Run as Run
 from diffaudit_jax.training.run import load_run as load_run

@@ -90,6 +90,29 @@ def train_receiver(key: Key, name: str, pool: Pool, **settings: Any) -> Predict:
     return lambda images: classifier.logits(images).argmax(axis=1)
 
 
+def cross_predicted(key: Key, name: str, pool: Pool, **settings: Any) -> Labels:
+    """Predicts the label of every image by a receiver that has not seen it: two, each of one half of the pool.
+
+    Args:
+      key: Typed key: the halves, and all that is drawn.
+      name: As in `train_receiver`.
+      pool: Images and labels.
+      **settings: As in `train_receiver`.
+
+    Returns:
+      Labels [n]; the same for the same arguments.
+
+    Raises:
+      InputError: as `train_receiver`, of either half.
+    """
+    key_halves, *keys = jax.random.split(key, 3)
+    halves = np.array_split(np.asarray(jax.random.permutation(key_halves, len(pool))), 2)
+    told = np.zeros(len(pool), np.int64)
+    for key_half, seen, judged in zip(keys, halves, halves[::-1], strict=True):
+        told[judged] = train_receiver(key_half, name, pool.take(seen), **settings)(pool.x[judged])
+    return told
+
+
 def _rows(x: Images) -> np.ndarray:
     return x.reshape(len(x), -1) / 127.5 - 1.0
 

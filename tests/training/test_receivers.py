@@ -9,7 +9,8 @@ from scipy.stats import binom
 
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models.receivers import RECEIVERS
-from diffaudit_jax.training.receivers import NAMES, ROWS, fit_sklearn, train_receiver
+from diffaudit_jax.training import receivers
+from diffaudit_jax.training.receivers import NAMES, ROWS, cross_predicted, fit_sklearn, train_receiver
 from diffaudit_jax.types import InputError
 
 NUM_TESTED = 200
@@ -53,6 +54,18 @@ def test_boosting_draws_from_the_key():
     )
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+def test_every_image_is_told_by_who_has_not_seen_it(monkeypatch):
+    """The receiver is one that tells seen images from others."""
+    pool = replace(halves(41), labels=np.arange(41) % 2)
+
+    def memory(key, name, taught, **settings):
+        return lambda images: np.array([h in taught.hashes() for h in replace(pool, x=images, rows=images[:, 0, 0, 0],
+                                        labels=None).hashes()], int)  # fmt: skip
+
+    monkeypatch.setattr(receivers, "train_receiver", memory)
+    assert cross_predicted(jax.random.key(0), "lenet", pool).tolist() == [0] * 41
 
 
 @pytest.mark.parametrize(
