@@ -24,6 +24,7 @@ from diffaudit_jax.metrics.fairness import fairness_of as fairness_of
 from diffaudit_jax.metrics.gdp import gdp_delta as gdp_delta
 from diffaudit_jax.metrics.gdp import gdp_epsilon as gdp_epsilon
 from diffaudit_jax.metrics.gdp import gdp_mu as gdp_mu
+from diffaudit_jax.metrics.implied import implied_gap as implied_gap
 from diffaudit_jax.metrics.intervals import Estimate as Estimate
 from diffaudit_jax.metrics.intervals import clopper_pearson as clopper_pearson
 from diffaudit_jax.metrics.membership import MembershipStats as MembershipStats

@@ -1,8 +1,12 @@
 """From attack scores to a report: JSON, figures, and one page that reads on a phone, a desktop and paper."""
 
 from diffaudit_jax.report.evidence import Trajectory as Trajectory
+from diffaudit_jax.report.fairness import FairnessReport as FairnessReport
+from diffaudit_jax.report.fairness import fairness_report as fairness_report
 from diffaudit_jax.report.membership import membership_report as membership_report
 from diffaudit_jax.report.page import render as render
+from diffaudit_jax.report.property import PropertyReport as PropertyReport
+from diffaudit_jax.report.property import property_report as property_report
 from diffaudit_jax.report.reconstruction import ReconstructionReport as ReconstructionReport
 from diffaudit_jax.report.reconstruction import reconstruction_report as reconstruction_report
 from diffaudit_jax.report.redraw import redraw as redraw

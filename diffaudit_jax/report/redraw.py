@@ -6,13 +6,15 @@ from pathlib import Path
 
 import jinja2
 
+from diffaudit_jax.report.fairness import FairnessReport
+from diffaudit_jax.report.property import PropertyReport
 from diffaudit_jax.report.reconstruction import ReconstructionReport
 from diffaudit_jax.report.report import Report
 from diffaudit_jax.report.saved import SavedReport
 from diffaudit_jax.report.studies import StudyReport
 from diffaudit_jax.types import InputError, write_atomic
 
-REPORTS: tuple[type[SavedReport], ...] = (Report, ReconstructionReport, StudyReport)
+REPORTS: tuple[type[SavedReport], ...] = (Report, ReconstructionReport, StudyReport, PropertyReport, FairnessReport)
 
 
 def report_of(path: str | os.PathLike[str]) -> type[SavedReport]:
