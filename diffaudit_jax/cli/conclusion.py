@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from diffaudit_jax.report import ReconstructionReport
+from diffaudit_jax.report import FairnessReport, ReconstructionReport
 from diffaudit_jax.report.page import estimate, shares
+from diffaudit_jax.report.property import PropertyReport
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
 from diffaudit_jax.report.saved import SavedReport
 from diffaudit_jax.report.studies import StudyReport
@@ -38,6 +39,10 @@ def conclude(report: SavedReport, page: Path) -> None:
     """Prints the verdict, a small table and the report's path."""
     if isinstance(report, ReconstructionReport):
         table = _by_mu(report.document)
+    elif isinstance(report, PropertyReport):
+        table = _by_share(report.document)
+    elif isinstance(report, FairnessReport):
+        table = _by_receiver(report.document)
     else:
         table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
     verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
@@ -58,6 +63,27 @@ def _by_mu(document: dict[str, Any]) -> Table:
     for row in document["rows"]:
         found = bounded(row["relative"][LEAD]), shares(row["retrieval"][LEAD]), estimate(row["scores"][LEAD]["ssim"])
         table.add_row(*map(Text, (f"{row['mu']:g}", short(row["epsilon"]), *found)))
+    return table
+
+
+def _by_share(document: dict[str, Any]) -> Table:
+    table = Table("share of", "samples", "called so", "corrected", "training images", box=None, header_style="bold")
+    rule = "exact" if document["error"] is None else "anytime"
+    for row in (*document["shares"], *document["classes"]):
+        untold = "not told" if row["estimate"] else "errors not known"
+        corrected = shares(row["estimate"]) if row["informative"] else untold
+        known = row["coverage"] and f"{row['coverage']['has']:,} of {row['coverage']['images']:,}"
+        found = f"{row['samples']:,}", shares(row["raw"][rule]), corrected, known or "not known"
+        table.add_row(*map(Text, (row["name"], *found)))
+    return table
+
+
+def _by_receiver(document: dict[str, Any]) -> Table:
+    table = Table("generator", "receiver", "parity gap", "odds", "accuracy", box=None, header_style="bold")
+    for generator in document["generators"]:
+        for name, found in generator["receivers"].items():
+            numbers = (estimate(found[metric]) for metric in ("parity", "odds", "accuracy"))
+            table.add_row(*map(Text, (generator["name"], name, *numbers)))
     return table
 
 

@@ -16,8 +16,12 @@ from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.conclusion import conclude
+from diffaudit_jax.cli.fairness import Fairness
+from diffaudit_jax.cli.poison import Poison, run_poison
 from diffaudit_jax.cli.private import told
+from diffaudit_jax.cli.property import Property, run_property
 from diffaudit_jax.cli.quickstart import Quickstart, run_quickstart
+from diffaudit_jax.cli.receiving import run_fairness
 from diffaudit_jax.cli.reconstruct import Reconstruct, run_reconstruct
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
@@ -34,10 +38,25 @@ Command = (
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[Property, tyro.conf.subcommand("property")]
+    | Annotated[Poison, tyro.conf.subcommand("poison")]
+    | Annotated[Fairness, tyro.conf.subcommand("fairness")]
     | Annotated[Attacks, tyro.conf.subcommand("attacks")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
-NAMES = ("quickstart", "train", "sample", "audit", "reconstruct", "study", "attacks", "report")
+NAMES = (
+    "quickstart",
+    "train",
+    "sample",
+    "audit",
+    "reconstruct",
+    "study",
+    "property",
+    "poison",
+    "fairness",
+    "attacks",
+    "report",
+)
 SEEDS = 2**32
 
 
@@ -65,15 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             _fail(
                 "the device is out of memory: train with a smaller --batch (--microbatch with --dp) or --channels, "
-                "audit, reconstruct or study with a smaller --block."
+                "the other commands with a smaller --block."
             )
         except KeyboardInterrupt:
-            anew = words[:1] in (["reconstruct"], ["study"])
+            anew = words[:1] in (["reconstruct"], ["study"], ["property"], ["poison"], ["fairness"])
             _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 
 
-def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruct | Study | Attacks | DrawReport:
+def _parse(words: list[str]) -> Command:
     if words[:1] == ["--version"]:
         print(f"diffaudit {__version__}")
         raise SystemExit(0)
@@ -93,7 +112,7 @@ def _parse(words: list[str]) -> Quickstart | Train | Sample | Audit | Reconstruc
     return command
 
 
-def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Study | Attacks | DrawReport) -> None:
+def _run(command: Command) -> None:
     if isinstance(command, Quickstart):
         conclude(run_quickstart(command), command.out / "report.html")
     elif isinstance(command, Train):
@@ -109,6 +128,13 @@ def _run(command: Quickstart | Train | Sample | Audit | Reconstruct | Study | At
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):
         conclude(run_study(command), command.varied.out / "report.html")
+    elif isinstance(command, Property):
+        conclude(run_property(command), command.out / "report.html")
+    elif isinstance(command, Poison):
+        run_poison(command)
+        print(f"sets: {command.out}; next: diffaudit train --data {command.out}/alpha-A/images.npz --class-conditional")
+    elif isinstance(command, Fairness):
+        conclude(run_fairness(command), command.out / "report.html")
     elif isinstance(command, Attacks):
         _list()
     else:

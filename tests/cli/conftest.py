@@ -18,6 +18,12 @@ TINY = ("--data", "fashion-mnist-2k", "--members", "12", "--nonmembers", "24", "
 TRAIN = (*TINY, "--steps", "4", "--checkpoint-every", "2")
 ASK = ("--times", "6", "--truncate", "0.5", "--block", "16")
 PROGRESS = ("training: ", "auditing: ", "sampling: ", "drawing the bank: ", "training the surrogate: ")
+PROGRESS += (
+    "training receivers: ",
+    "training the discriminator: ",
+    "training a classifier: ",
+    "measuring information: ",
+)
 
 
 class Ended(NamedTuple):

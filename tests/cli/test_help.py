@@ -6,6 +6,8 @@ from dataclasses import MISSING, fields, is_dataclass
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.poison import Poison
+from diffaudit_jax.cli.property import Property
 from diffaudit_jax.cli.quickstart import Quickstart
 from diffaudit_jax.cli.reconstruct import Reconstruct
 from diffaudit_jax.cli.report import DrawReport
@@ -37,7 +39,7 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, quickstart, reconstruct, report, sample, study, train"
+    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -47,9 +49,11 @@ COMMANDS = {
     "sample": Sample,
     "audit": Audit,
     "reconstruct": Reconstruct,
+    "property": Property,
+    "poison": Poison,
     "report": DrawReport,
 }
-POSITIONAL = {"run": "PATH", "prior": "PATH", "directory": "[{None}|PATH]"}
+POSITIONAL = {"source": "STR", "run": "PATH", "prior": "PATH", "directory": "[{None}|PATH]"}
 
 
 def flags(command):

@@ -1,0 +1,152 @@
+"""diffaudit fairness: how fair classifiers are that were trained on a generator's samples."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+
+from diffaudit_jax.cli.cells import Cells, alphas_of, celled, check_filled, dealt
+from diffaudit_jax.cli.conclusion import check_out
+from diffaudit_jax.cli.drawing import Drawing
+from diffaudit_jax.cli.shared import Shared, shared
+from diffaudit_jax.cli.subject import Weights
+from diffaudit_jax.report import FairnessReport
+from diffaudit_jax.training.receivers import NAMES
+from diffaudit_jax.types import InputError, known
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """Audit generators by classifiers that are trained on their samples and tested on real images.
+
+    Writes report.html, fairness.json, and predictions.npz with what every classifier says of every test image.
+    """
+
+    generators: tyro.conf.Positional[tuple[Path, ...]]
+    """What to audit, one or several: run directories of `diffaudit train --class-conditional`, checkpoints, or
+    generated images: a folder whose sub-folders are the two labels, or an .npz with labels."""
+    test: str
+    """Real images with label and group: a path or name as in `diffaudit train`, such as the test.npz of
+    `diffaudit poison --hold-out`."""
+    labels: str
+    """Attribute of the test images that is the label, in the order of the generator's two classes."""
+    sensitive: str
+    """Attribute of the test images that is the sensitive group."""
+    out: Path
+    """Directory for the report; made if it does not exist."""
+    alpha: tuple[str, ...] = ()
+    """Poisoning ratio of each generator in order, with spaces or commas between; if not given, as the manifest says
+    beside the images that trained it."""
+    clean: Path | None = None
+    """The generator without poison, beside which others are set; that of alpha 0 if not given."""
+    receiver: tuple[str, ...] = ("lenet",)
+    """Classifiers to train, of lenet, resnet, mlp, vit, logistic, boosting. The verdict is by the first."""
+    receiver_steps: int = 1000
+    """Training steps of a receiver that is a network, and of the discriminator."""
+    num: int = 2000
+    """Samples of each generator, its classes in turn; all there are, if it is a folder or file with fewer."""
+    balance_test: bool = False
+    """Draw as many test images of every cell, so that parity does not mix with how labels and groups go together."""
+    aux: str | None = None
+    """Labelled real images with the same two attributes, none of them a test image. They train a discriminator of the
+    group, which looks for poison in the samples themselves and sorts their pictures."""
+    discriminator: str = "resnet"
+    """Network or classifier that is this discriminator, of the same as --receiver."""
+    show_samples: bool = True
+    """Show samples of every cell in the report."""
+    block: int = 64
+    """Samples per dispatch, over all devices."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
+    """How images are drawn."""
+    weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
+    """What a file of weights alone cannot tell."""
+
+
+class Sides(NamedTuple):
+    """What generators are audited with, all checked.
+
+    Attributes:
+      generators: The generators.
+      clean: Name of the clean one, or None.
+      test: Test images, none of which is known to have trained a generator.
+      left_out: How many of them were.
+      aux: Labelled images, or None.
+    """
+
+    generators: list[Shared]
+    clean: str | None
+    test: Cells
+    left_out: int
+    aux: Cells | None
+
+
+def check(options: Fairness) -> tuple[float, ...]:
+    """Refuses what can be seen to be wrong before anything is loaded; returns the ratios that were given.
+
+    Raises:
+      InputError: if a number is out of range, a name is not known, or the directory holds something else.
+    """
+    for flag, value, least in (("num", options.num, 2), ("receiver-steps", options.receiver_steps, 1)):
+        if value < least:
+            raise InputError(f"--{flag} must be at least {least}, got {value}.")
+    if not options.generators:
+        raise InputError("there is no generator to audit: name one or more before the flags.")
+    if not options.receiver:
+        raise InputError(f"--receiver takes one name or more, of {', '.join(NAMES)}, got none.")
+    for name in (*options.receiver, options.discriminator):
+        known("receiver", name, NAMES)
+    if len(set(options.receiver)) < len(options.receiver):
+        raise InputError(f"--receiver names one twice ({' '.join(options.receiver)}): name each once.")
+    if options.labels == options.sensitive:
+        raise InputError(f"--labels and --sensitive are both {options.labels!r}: name two attributes.")
+    check_out(options.out, FairnessReport)
+    return alphas_of(options.alpha)
+
+
+def sides_of(options: Fairness, alphas: tuple[float, ...]) -> Sides:
+    """Loads images and opens generators, and refuses what does not go together before anything is drawn or trained."""
+    names = options.labels, options.sensitive
+    test = celled(options.test, *names)
+    aux = None if options.aux is None else celled(options.aux, *names)
+    if aux is not None:
+        _check_aux(aux, test, options)
+    generators, clean = shared(
+        options.generators,
+        alphas,
+        options.clean,
+        options.weights,
+        options.drawing,
+        num=options.num,
+        seed=options.seed,
+        block=options.block,
+    )
+    for each in generators:
+        if tuple(each.images.shape) != test.pool.shape:
+            raise InputError(
+                f"{each.path} makes images of {tuple(each.images.shape)} and {options.test} has {test.pool.shape}: "
+                f"resize the test images."
+            )
+    seen = np.isin(test.pool.hashes(), [one for each in generators for one in each.known])
+    test = test.take(~seen)
+    what = f"{options.test}, without {seen.sum()} images that generators know," if seen.any() else options.test
+    check_filled(test.counts, test.groups, what, *names)
+    if options.balance_test:
+        _, test = dealt(test, (options.seed, 2), int(test.counts.min()))
+    return Sides(generators, clean, test, int(seen.sum()), aux)
+
+
+def _check_aux(aux: Cells, test: Cells, options: Fairness) -> None:
+    if aux.pool.shape != test.pool.shape or aux.groups != test.groups:
+        raise InputError(
+            f"{options.aux} has images of {aux.pool.shape} and groups {', '.join(aux.groups)}, {options.test} "
+            f"{test.pool.shape} and {', '.join(test.groups)}: give images of one kind."
+        )
+    if both := int(np.isin(test.pool.hashes(), aux.pool.hashes()).sum()):
+        raise InputError(
+            f"{both} images are in --test {options.test} and in --aux {options.aux}: take them out of one of the two."
+        )
+    check_filled(aux.counts, aux.groups, str(options.aux), options.labels, options.sensitive, least=2)
