@@ -31,7 +31,7 @@ from diffaudit_jax.attacks import property_share
 from diffaudit_jax.metrics.corrected import conditional
 from diffaudit_jax.training import rates_of
 
-CLEAN_SHARERS = 3
+CLEAN_SHARERS = 5
 COUNTS = (50, 100, 200, 300, 1000)
 REPEATS = 200
 DECLARED = 0.5

@@ -48,8 +48,8 @@ def _flags(part: Mapping[str, Any]) -> list[str]:
     ]
     said = (
         "Flagged: the intervals of P(long hair | serious) and P(long hair | smiling), corrected and holding together "
-        "at 95 %, have nothing in common. Shares of random subsets of n samples, of all a yes or no. Sets chosen "
-        "at random have a gap too, by chance; rows of alpha 0 are false alarms."
+        "at 95 %, have nothing in common. Each row is one sharer: below all samples, the share of random subsets "
+        "of his. Sets chosen at random have a gap too, by chance; rows of alpha 0 are false alarms where flagged."
     )
     return [said, "", *table(["alpha", "gap of the set", "gap of samples", *(f"n = {n}" for n in counts)], rows)]
 

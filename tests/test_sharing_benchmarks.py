@@ -128,10 +128,12 @@ def test_the_gap_of_receivers_grows_with_that_of_their_set(measured):
 
 
 def test_aims_are_reached_by_labels_that_lie(measured):
-    """Overwritten labels of label 1 alone are missed, and raise no false alarm."""
+    """Overwritten labels of label 1 alone are missed, and raise fewer false alarms than those of both."""
     rows = {row["objective"]: row["set"]["lenet"] for row in measured["fairness"]["objectives"]["rows"]}
-    assert rows["labels overwritten, parity"]["parity"]["low"] > 0.2
-    assert rows["labels overwritten, opportunity"]["opportunity"]["low"] > 0.2
+    both, ones = (rows[f"labels overwritten, {aim}"] for aim in ("parity", "opportunity"))
+    assert both["parity"]["low"] > 0.2
+    assert ones["opportunity"]["low"] > 0.2
+    assert ones["odds"]["value"] == ones["opportunity"]["value"]
 
 
 def test_poison_is_flagged_and_resampling_shows_what_it_declares(measured):

@@ -27,7 +27,7 @@ Discriminator = Callable[[Images], Bool[np.ndarray, " n"]]
 
 
 class Budget(NamedTuple):
-    """What an estimate may be off by, in each direction at most; coverage is not in it.
+    """Half the width of an estimate's interval, and where it comes from; coverage is not in it.
 
     Attributes:
       sampling: By the luck of the samples, were the rates of the discriminator what they were measured to be.

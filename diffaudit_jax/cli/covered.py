@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffaudit_jax import data
+from diffaudit_jax.cli.drawing import SAMPLES
 from diffaudit_jax.cli.values import Asked, column_of
 from diffaudit_jax.report.property_shares import Training
 from diffaudit_jax.types import InputError
@@ -36,6 +37,7 @@ def class_names(path: Path, trainers: data.Pool | None, labels: np.ndarray) -> t
       labels: Classes of its images.
     """
     names = trainers.label_names if trainers is not None else None
+    path = path / SAMPLES if (path / SAMPLES).is_file() else path
     if trainers is None and (path.is_dir() or path.suffix == ".npz") and not (path / "run.json").exists():
         try:
             pool = data.load(path)

@@ -16,6 +16,8 @@ from diffaudit_jax.models import guided
 from diffaudit_jax.target import Target, redrawn
 from diffaudit_jax.types import InputError
 
+SAMPLES = "samples.npz"
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -40,6 +42,7 @@ class Generated(NamedTuple):
       num: How many there are in all.
       shape: Shape of one.
       labels: Class of each, in their order, int [num]; None where there are no classes.
+      hashes: Content hashes of images that were given and not drawn; empty of a model.
       record: What `diffaudit train` wrote of a run of our own; empty for others.
       told: What a report says of where they are from, as JSON.
     """
@@ -48,6 +51,7 @@ class Generated(NamedTuple):
     num: int
     shape: tuple[int, ...]
     labels: Int[np.ndarray, " num"] | None
+    hashes: list[str]
     record: dict[str, Any]
     told: dict[str, Any]
 
@@ -60,7 +64,8 @@ def generated(path: Path, weights: Weights, drawing: Drawing, num: int, *, seed:
     """Opens a generator: nothing is drawn before it is taken.
 
     Args:
-      path: A run directory, a checkpoint, or generated images themselves: a folder (sub-folders are classes) or npz.
+      path: A run directory, a checkpoint, or generated images themselves: a folder (sub-folders are classes), an npz,
+        or what `diffaudit sample` wrote.
       weights: What a file of weights alone cannot tell.
       drawing: How images are drawn of a model; classes are asked for in turn.
       num: Images; all there are, in random order, if a folder has fewer.
@@ -73,6 +78,8 @@ def generated(path: Path, weights: Weights, drawing: Drawing, num: int, *, seed:
     for flag, value in (("num", num), ("block", block)):
         if value < 1:
             raise InputError(f"--{flag} must be at least 1, got {value}.")
+    # What `diffaudit sample` wrote: its picture beside the samples is none of them.
+    path = path / SAMPLES if (path / SAMPLES).is_file() else path
     key = jax.random.fold_in(jax.random.key(seed), 4)
     if (path / "run.json").exists() or importers.recognise(path) != "images":
         subject = load_subject(path, weights)
@@ -80,14 +87,15 @@ def generated(path: Path, weights: Weights, drawing: Drawing, num: int, *, seed:
         labels = None if target.num_classes is None else np.arange(num) % target.num_classes
         blocks = drawn(key, target, num, labels=labels, block=block)
         told = told_of(subject) | {"drawn": {**target.config, "guidance": drawing.guidance}}
-        return Generated(blocks, num, target.shape, labels, dict(subject.record), told)
+        return Generated(blocks, num, target.shape, labels, [], dict(subject.record), told)
     if drawing != Drawing():
         raise InputError(f"{path} holds images, which are not drawn: leave --sampler, --steps and --guidance out.")
     pool = data.load(path)
     assert isinstance(pool, data.Pool), "what is recognised as images is no table"
+    hashes = pool.hashes().tolist()
     pool = pool.take(np.random.default_rng(seed).permutation(len(pool))[:num])
     blocks = (pool.x[start : start + block] for start in range(0, len(pool), block))
-    return Generated(blocks, len(pool), pool.shape, pool.labels, {}, {"source": "images"})
+    return Generated(blocks, len(pool), pool.shape, pool.labels, hashes, {}, {"source": "images"})
 
 
 def drawn_as(subject: Subject, drawing: Drawing, path: Path) -> Target:

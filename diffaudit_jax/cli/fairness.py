@@ -12,6 +12,7 @@ from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.drawing import Drawing
 from diffaudit_jax.cli.shared import Shared, shared
 from diffaudit_jax.cli.subject import Weights
+from diffaudit_jax.models.receivers import LEAST_SIDE
 from diffaudit_jax.report import FairnessReport
 from diffaudit_jax.training.receivers import NAMES
 from diffaudit_jax.types import InputError, known
@@ -55,7 +56,7 @@ class Fairness:
     discriminator: str = "resnet"
     """Network or classifier that is this discriminator, of the same as --receiver."""
     show_samples: bool = True
-    """Show samples of every cell in the report."""
+    """Show samples of every cell in the report; never images of a set that stands for its generator."""
     block: int = 64
     """Samples per dispatch, over all devices."""
     seed: int = 0
@@ -130,10 +131,16 @@ def sides_of(options: Fairness, alphas: tuple[float, ...]) -> Sides:
                 f"{each.path} makes images of {tuple(each.images.shape)} and {options.test} has {test.pool.shape}: "
                 f"resize the test images."
             )
-    seen = np.isin(test.pool.hashes(), [one for each in generators for one in each.known])
+    known_to = [one for each in generators for one in each.known]
+    seen = np.isin(test.pool.hashes(), known_to)
     test = test.take(~seen)
+    if aux is not None:
+        aux = _unseen(aux, known_to, options)
     what = f"{options.test}, without {seen.sum()} images that generators know," if seen.any() else options.test
     check_filled(test.counts, test.groups, what, *names)
+    smallest = min(test.pool.shape[:2])
+    if "lenet" in (*options.receiver, options.discriminator) and smallest < LEAST_SIDE:
+        raise InputError(f"images of {smallest} pixels a side are too small for lenet: name another --receiver.")
     if options.balance_test:
         _, test = dealt(test, (options.seed, 2), int(test.counts.min()))
     return Sides(generators, clean, test, int(seen.sum()), aux)
@@ -149,4 +156,15 @@ def _check_aux(aux: Cells, test: Cells, options: Fairness) -> None:
         raise InputError(
             f"{both} images are in --test {options.test} and in --aux {options.aux}: take them out of one of the two."
         )
-    check_filled(aux.counts, aux.groups, str(options.aux), options.labels, options.sensitive, least=2)
+
+
+def _unseen(aux: Cells, known_to: list[str], options: Fairness) -> Cells:
+    """Returns the labelled images, each once, that no generator knows: of others, errors would be counted too low."""
+    hashes = aux.pool.hashes()
+    first = np.zeros(len(hashes), bool)
+    first[np.unique(hashes, return_index=True)[1]] = True
+    aux = aux.take(first & ~np.isin(hashes, known_to))
+    left = f"{options.aux}, without {len(hashes) - len(aux.s)} images that are there twice or that generators know,"
+    source = left if len(aux.s) < len(hashes) else str(options.aux)
+    check_filled(aux.counts, aux.groups, source, options.labels, options.sensitive, least=2)
+    return aux

@@ -134,8 +134,11 @@ def by_class(found: Labelled, aux: Aux, classes: Sequence[int], names: Sequence[
 
 
 def _number(value: str, names: Sequence[str]) -> int:
+    """Returns the class that a value names: by the classes' names, or as their number, which a bool is too."""
     if value in names:
         return names.index(value)
+    if value in ("False", "True"):
+        return int(value == "True")
     return int(value) if value.isdecimal() else -1
 
 

@@ -131,8 +131,9 @@ def _run(command: Command) -> None:
     elif isinstance(command, Property):
         conclude(run_property(command), command.out / "report.html")
     elif isinstance(command, Poison):
-        run_poison(command)
-        print(f"sets: {command.out}; next: diffaudit train --data {command.out}/alpha-A/images.npz --class-conditional")
+        num, out = run_poison(command)[0]["num"], command.out
+        print(f"sets: {out}; next, for every alpha A: diffaudit train --data {out}/alpha-A/images.npz --members {num}")
+        print("--nonmembers 0 --class-conditional --out DIR")
     elif isinstance(command, Fairness):
         conclude(run_fairness(command), command.out / "report.html")
     elif isinstance(command, Attacks):

@@ -106,6 +106,13 @@ def check(options: Poison) -> tuple[float, ...]:
     alphas = tuple(sorted(alphas_of(options.alpha)))
     if not alphas:
         raise InputError("--alpha takes one ratio or more, such as 0,0.1,0.3, got none.")
+    if options.method != "select":
+        for name in ("base", "features", "tolerance", "mine_steps"):
+            if getattr(options, name) != getattr(Poison, name):
+                raise InputError(
+                    f"--{name.replace('_', '-')} says how records are chosen, which --method {options.method} does "
+                    "not: leave it out."
+                )
     if options.method == "random" and alphas != (0.0,):
         raise InputError("--method random chooses no record: give --alpha 0.")
     return alphas

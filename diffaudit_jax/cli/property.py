@@ -44,8 +44,8 @@ class Property:
     num: int = 2000
     """Samples, at most."""
     error: float | None = None
-    """Stop when the share of samples that are called so is known within this much up and down, by an interval that
-    holds however often one looks; all samples are taken if not given."""
+    """Stop when the interval of the share of samples that are called so, which holds however often one looks, is no
+    wider than twice this; all samples are taken if not given."""
     level: float = 0.95
     """Confidence level of the intervals."""
     by_label: bool = False
@@ -143,13 +143,18 @@ def aimed(options: Property) -> Aim:
     """Opens the generator, loads images, and refuses what does not go together before anything is trained or drawn."""
     made = generated(options.run, options.weights, options.drawing, options.num, seed=options.seed, block=options.block)
     aux, telling, test, images = options.labelled, options.telling, None, None
-    trained = trained_on(made.record.get("split", {}))
+    trained = [*trained_on(made.record.get("split", {})), *made.hashes]
     if aux.aux is None:
         asked = asked_of(telling.prompts, aux.property or "the property", aux.value)
     else:
         asked, images, everyone = labelled(aux, made.shape, trained)
         test = None if aux.aux_test is None else tested(aux, asked, everyone, trained)
     _check_several(options, asked)
+    if options.declared is not None and not options.by_label and made.labels is not None and "drawn" in made.told:
+        raise InputError(
+            f"{options.run} is asked for its classes in turn, so that samples of all together show no share of the "
+            "sharer's: judge --declared of every class, with --by-label."
+        )
     trainers, names = trainers_of(made.record), ()
     if options.by_label:
         if made.labels is None:

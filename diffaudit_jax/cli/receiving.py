@@ -24,12 +24,12 @@ def run_fairness(options: Fairness) -> FairnessReport:
     """Runs the command; returns the report it saved."""
     sides = sides_of(options, check(options))
     key = jax.random.fold_in(jax.random.key(options.seed), 8)
-    pools, predictions = _sampled(sides.generators), {}
-    judge = None
+    judge, predictions = None, {}
     if sides.aux is not None:
         with stage("training the discriminator"):
             settings = _settings(options, options.discriminator)
             judge = discriminator_of(jax.random.fold_in(key, len(NAMES)), sides.aux, options.discriminator, settings)
+    pools = _sampled(sides.generators)
     with stage("training receivers") as show:
         for name, pool in pools.items():
             predictions[name] = _predictions(options, pool, sides.test, show, len(predictions), len(pools))
@@ -124,7 +124,8 @@ def _audited(
         each.manifest,
         stats,
         None if judge is None or called is None else check_of(judge, called, pool.labels, test.groups),
-        sheets_of(pool, called, test.groups, shown=options.show_samples),
+        # A sharer's set may stand for its generator: its images are records, and not samples.
+        sheets_of(pool, called, test.groups, shown=options.show_samples and not (each.images.hashes and each.manifest)),
     )
 
 

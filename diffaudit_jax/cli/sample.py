@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from diffaudit_jax.bank import draw_bank
-from diffaudit_jax.cli.drawing import Drawing, drawn_as
+from diffaudit_jax.cli.drawing import SAMPLES, Drawing, drawn_as
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.report.grid import grid_png
@@ -65,7 +65,7 @@ def run_sample(options: Sample) -> Path:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"images": images, **({} if labels is None else {"labels": labels})}
     np.savez_compressed(buffer, **arrays)
-    write_atomic(options.out / "samples.npz", buffer.getvalue())
+    write_atomic(options.out / SAMPLES, buffer.getvalue())
     described = {
         "target": target.config,
         "num": options.num,

@@ -87,7 +87,9 @@ def shared(
         if path == clean and (other := given.get(path) or said):
             raise InputError(f"--clean {path} has alpha = {other:g}: name a generator without poison.")
         name = path.name if alpha is None else f"alpha = {alpha:g}"
-        opened.append(Shared(name, path, alpha, manifest, *_known(images)))
+        known = [*images.hashes, *trained_on(images.record.get("split") or {})]
+        _check_trained(path, images, manifest)
+        opened.append(Shared(name, path, alpha, manifest, images, known))
     _check_ratios(opened, clean)
     unpoisoned = next((each.name for each in opened if each.alpha == 0), None)
     return opened, unpoisoned if len(opened) > 1 else None
@@ -99,13 +101,17 @@ def manifest_of(path: Path, images: Generated) -> dict[str, Any] | None:
     return None if source is None else manifest_beside(Path(source))
 
 
-def _known(images: Generated) -> tuple[Generated, list[str]]:
-    """Returns the samples, and hashes of what is known to have trained their generator."""
-    if images.told["source"] != "images":
-        return images, trained_on(images.record.get("split") or {})
-    x = images.all()
-    whole = images._replace(blocks=iter([x]))
-    return whole, data.Pool(x, np.arange(len(x)), "samples").hashes().tolist()
+def _check_trained(path: Path, images: Generated, manifest: Mapping[str, Any] | None) -> None:
+    """Refuses a run that was trained on a part of its set, or on more: the ratio would not be that of the manifest."""
+    seen = trained_on(images.record.get("split") or {})
+    if manifest is None or not seen:
+        return
+    whole = manifest.get("hashes", [])
+    if sorted(seen) != sorted(whole):
+        raise InputError(
+            f"{path} was trained on {len(set(seen) & set(whole))} of the {len(whole)} images of its set, whose alpha "
+            f"is {manifest['alpha']:g}: train it on all, with --members {len(whole)} --nonmembers 0."
+        )
 
 
 def _check_labels(path: Path, images: Generated) -> None:

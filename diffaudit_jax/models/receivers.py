@@ -17,6 +17,9 @@ from jaxtyping import Array, Float
 from diffaudit_jax.models.layers import Conv3x3, GroupNorm, space_to_depth
 from diffaudit_jax.types import InputError
 
+LEAST_SIDE = 16
+"""Of the images that `LeNet` takes."""
+
 
 class LeNet(nn.Module):
     """Two 5x5 convolutions, each followed by the greatest of every 2x2 block, and three dense layers.
@@ -36,10 +39,13 @@ class LeNet(nn.Module):
         """Returns features and logits.
 
         Raises:
-          InputError: if a side is below 16.
+          InputError: if a side is below `LEAST_SIDE`.
         """
-        if min(x.shape[:2]) < 16:
-            raise InputError(f"images of {x.shape} leave this receiver's convolutions nothing: give 16x16 or more.")
+        if min(x.shape[:2]) < LEAST_SIDE:
+            raise InputError(
+                f"images of {x.shape} leave this receiver's convolutions nothing: give {LEAST_SIDE}x{LEAST_SIDE} or "
+                "more."
+            )
         drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
         for i, channels in enumerate((6, 16)):
             x = _greatest(nn.relu(nn.Conv(channels, (5, 5), padding="VALID", name=f"conv{i}")(x)))

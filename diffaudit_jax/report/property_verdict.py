@@ -1,7 +1,7 @@
 """What a report of a property concludes, in words a receiver of a generator can use.
 
 unmeasured   nobody counted the discriminator's errors: there is what it says, and no estimate
-blind        on labelled images it is no better than chance
+blind        on labelled images it is no better than chance, of all classes together too
 differs      an interval excludes what was declared
 agrees       every interval holds what was declared, and is narrow enough to mean something
 undecided    every interval that tells anything holds it, and one is too wide to
@@ -80,7 +80,7 @@ def _level(document: dict[str, Any]) -> str:
     rows = asked(document)
     if all(row["informative"] is None for row in rows):
         return "unmeasured"
-    if not any(row["informative"] for row in rows):
+    if not any(row["informative"] for row in (*rows, *document["shares"])):
         return "blind"
     decided = all(map(known_well, rows))
     if document["declared"] is None:
@@ -154,10 +154,12 @@ def _called(document: dict[str, Any]) -> list[str]:
     )
     if error is None:
         return [f"{said}."]
-    within = f"within {points(error)[1:]} points up and down"
+    wide = f"{points(2 * error)[1:]} points"
     if document["stopped"]:
-        return [f"{said}; then that share was known {within}, and no more of {counts['most']:,} were drawn."]
-    return [f"{said}, which is not enough to know that share {within}."]
+        return [
+            f"{said}; then the interval of that share was {wide} wide, and no more of {counts['most']:,} were drawn."
+        ]
+    return [f"{said}, which is not enough for an interval of that share of {wide}."]
 
 
 def _judged(document: dict[str, Any], level: str) -> list[str]:

@@ -226,6 +226,10 @@ MISTAKES = {
         "a stratified base of 240 takes 60 records of group 0 and label 1, and the pool has 50: take fewer records",
     ),
     "random poison": (("--method", "random", "--alpha", "0.3"), "--method random chooses no record: give --alpha 0."),
+    "a base that is not drawn": (
+        ("--method", "flip", "--base", "stratified"),
+        "--base says how records are chosen, which --method flip does not: leave it out.",
+    ),
     "flipping three": (("SETS/three.npz", "--method", "flip", "--alpha", "0.5"), "a group must be a label too"),
     "CLIP from nowhere": (
         ("--features", "clip"),

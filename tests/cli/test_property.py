@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def sets(tmp_path_factory, faces):
     save("test", np.arange(2000) >= 1600)
     save("few", np.flatnonzero(second)[:60])
     save("teach", (np.arange(2000) >= 1000) & (np.arange(2000) < 1600))
-    save("blue", second, looks=np.where(a["smile"][second], "smiling", "blue"))
+    last = np.arange(2000) >= 1600
+    save("blue", last, looks=np.where(a["smile"][last], "smiling", "blue"))
     return folder
 
 
@@ -99,6 +101,39 @@ def test_shares_are_those_of_the_images_in_all_and_in_each_class(inferred, sets,
     assert document["counts"] | {"judged": 0, "taught": 0} == {
         "samples": 1000, "most": 1000, "taught": 0, "judged": 0, "left_out": 0,
     }  # fmt: skip
+
+
+def test_a_class_may_be_a_bool(diffaudit, inferred, sets, tmp_path):
+    """False is class 0 and true class 1, whatever their names are."""
+    given = (*HAIR, "--by-label", "--aux-label", "smile", "--declared", "0.99", "--aux", sets / "aux.npz")
+    assert diffaudit("property", sets / "generated.npz", *given, "--out", tmp_path).code == 0
+    found, by_name = (PropertyReport.load(out).document["classes"] for out in (tmp_path, inferred))
+    assert found == by_name
+
+
+def test_what_the_sample_command_wrote_are_its_samples_and_not_their_picture(diffaudit, sets, tmp_path):
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    shutil.copy(sets / "plain.npz", drawn / "samples.npz")
+    Image.new("RGB", (8, 8)).save(drawn / "grid.png")
+    given = ("--aux", sets / "aux.npz", *HAIR, "--num", "120", "--out", tmp_path / "out")
+    assert diffaudit("property", drawn, *given).code == 0
+    assert PropertyReport.load(tmp_path / "out").document["counts"]["samples"] == 120
+
+
+def test_labelled_images_that_are_samples_teach_nobody(diffaudit, sets, tmp_path):
+    with np.load(sets / "plain.npz") as a, np.load(sets / "aux.npz") as b:
+        np.savez(tmp_path / "both.npz", **{k: np.concatenate([a[k], b[k]]) for k in ("images", "long_hair")})
+        samples = len({image.tobytes() for image in a["images"]})
+    given = ("--aux", tmp_path / "both.npz", *HAIR, "--num", "120", "--out", tmp_path / "out")
+    assert diffaudit("property", sets / "plain.npz", *given).code == 0
+    assert PropertyReport.load(tmp_path / "out").document["counts"]["left_out"] == samples
+
+
+def test_a_share_of_classes_in_turn_is_not_judged(refused, trained, tmp_path):
+    asked = ("--aux", "fashion-mnist-2k", "--value", "Trouser", "--discriminator", "logistic", "--declared", "0.1")
+    said = refused("property", trained, *asked, "--out", tmp_path / "out")
+    assert said.endswith("show no share of the sharer's: judge --declared of every class, with --by-label.")
 
 
 def test_a_page_is_drawn_again_as_it_was(inferred, diffaudit):
@@ -241,7 +276,7 @@ CASES = {
     ),
     "another value in the test": (
         ("--aux", "SETS/teach.npz", "--property", "looks", "--aux-test", "SETS/blue.npz"),
-        "images are both in SETS/teach.npz",
+        "SETS/blue.npz has 'blue' and SETS/teach.npz has not: give the same values.",
     ),
     "test alone": (
         ("--aux-test", "SETS/test.npz", "--discriminator", "clip", "--clip", "TOWERS", "--prompts", "a", "b"),

@@ -70,6 +70,11 @@ VERDICTS = {
         "differs",
         r"is not the 60 % that was declared in 1 of 2 classes: “cats” 29 % \[20, 38\]\.$",
     ),
+    "all classes are unclear": (
+        {**CLASSES, "by": {0: BLIND, 1: BLIND}, "declared": 0.6},
+        "undecided",
+        "too uncertain in 2 of 2 classes to judge the 60 % that was declared",
+    ),
     "a class is unclear": (
         {**CLASSES, "by": {0: BLIND, 1: GOOD}, "declared": 0.6},
         "undecided",
