@@ -141,7 +141,7 @@ def test_poison_is_flagged_and_resampling_shows_what_it_declares(measured):
     of_all = str(max(map(int, rows[0]["flagged"])))
     by_sharer = {(row["alpha"], row["seed"]): row["flagged"][of_all] for row in rows}
     assert by_sharer[0.5, 0] == 1
-    assert [by_sharer[0.0, seed] for seed in range(interplay.CLEAN_SHARERS)] == [0, 0, 0]
+    assert [by_sharer[0.0, seed] for seed in range(interplay.CLEAN_SHARERS)] == [0] * interplay.CLEAN_SHARERS
     hides = measured["interplay"]["hides"]["rows"]
     for row in hides:
         shown = row["ratio"] if row["how"] == "nothing" else interplay.DECLARED
