@@ -11,22 +11,20 @@ images trained ever longer; and other aims than parity. Receivers train on sampl
 What is measured is saved as soon as it is there, and the same command goes on where it was stopped.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from benchmarks import fairness_parts as measuring
 from benchmarks import timing
 from benchmarks.fairness_table import write_tables
-from benchmarks.sharing import TIERS, Bench
-from benchmarks.stopped import check_device, command, opened, saved
+from benchmarks.sharing import Bench, bench_of
+from benchmarks.stopped import check_device, command, measured
 from diffaudit_jax.report.grid import grid_png
-from diffaudit_jax.types import known, write_atomic
+from diffaudit_jax.types import write_atomic
 
 
 @dataclass(frozen=True)
@@ -53,28 +51,12 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after every part."""
-    write_tables(options.out)
     check_device(options.tier)
-    tier, work = TIERS[options.tier], options.work / f"{options.tier}-{options.seed}"
-    bench = Bench(tier, options.seed, options.faces, options.fashion, work)
+    bench = bench_of(options.tier, options.seed, options.faces, options.fashion, options.work)
+    setting = {"data": Path(options.faces).name, "tier": asdict(bench.tier), "seed": options.seed}
     path = options.out / f"fairness-{options.tier}.json"
-    setting = {"data": Path(options.faces).name, "tier": asdict(tier), "seed": options.seed}
-    result = {"parts": {}} | opened(path, setting)
-    asked = dict(parts(bench, options.epsilons))
-    for name in options.parts or asked:
-        measure = asked[known("part", name, asked)]
-        if name not in result["parts"]:
-            begun = time.perf_counter()
-            found = measure()
-            seconds = round(time.perf_counter() - begun, 1)
-            result["parts"][name] = {**found, "seconds": seconds, "hardware": timing.hardware()}
-            saved(path, result)
-            write_tables(options.out)
-            jax.clear_caches()
-    if not asked.keys() <= result["parts"].keys():
-        return
-    write_picture(bench, options.out / f"fairness-{options.tier}.png")
-    print(f"{path} and its tables hold every part.")
+    if measured(path, setting, dict(parts(bench, options.epsilons)), write_tables, options.parts):
+        write_picture(bench, path.with_suffix(".png"))
 
 
 def parts(bench: Bench, epsilons: tuple[float, ...]) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:

@@ -14,7 +14,6 @@ What the receiver then infers, and what of the true share is left to be seen.
 Generators that benchmarks.property and benchmarks.fairness trained in the same scratch directory are used again.
 """
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +23,8 @@ import numpy as np
 from benchmarks import fairness_parts, property_parts, timing
 from benchmarks.interplay_table import write_tables
 from benchmarks.property_parts import copied
-from benchmarks.sharing import TIERS, Bench, Shared, drawn_of
-from benchmarks.stopped import check_device, command, opened, saved
+from benchmarks.sharing import Bench, Shared, bench_of, drawn_of
+from benchmarks.stopped import check_device, command, measured
 from diffaudit_jax import data
 from diffaudit_jax.attacks import property_share
 from diffaudit_jax.metrics.corrected import conditional
@@ -58,22 +57,11 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after either part."""
-    write_tables(options.out)
     check_device(options.tier)
-    tier, work = TIERS[options.tier], options.work / f"{options.tier}-{options.seed}"
-    bench = Bench(tier, options.seed, options.faces, options.fashion, work)
-    path = options.out / f"interplay-{options.tier}.json"
-    setting = {"data": Path(options.faces).name, "tier": asdict(tier), "seed": options.seed}
-    result = {"parts": {}} | opened(path, setting)
-    for name, measure in (("flags", flags), ("hides", hides)):
-        if name not in result["parts"]:
-            begun = time.perf_counter()
-            found = measure(bench)
-            seconds = round(time.perf_counter() - begun, 1)
-            result["parts"][name] = {**found, "seconds": seconds, "hardware": timing.hardware()}
-            saved(path, result)
-            write_tables(options.out)
-    print(f"{path} and its tables hold both parts.")
+    bench = bench_of(options.tier, options.seed, options.faces, options.fashion, options.work)
+    setting = {"data": Path(options.faces).name, "tier": asdict(bench.tier), "seed": options.seed}
+    parts = {"flags": lambda: flags(bench), "hides": lambda: hides(bench)}
+    measured(options.out / f"interplay-{options.tier}.json", setting, parts, write_tables)
 
 
 def flags(bench: Bench) -> dict[str, Any]:

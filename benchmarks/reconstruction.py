@@ -10,19 +10,16 @@ the side, and targets that trained the prior.
 What is measured is saved as soon as it is there, and the same command goes on where it was stopped.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
 from benchmarks import reconstruction_parts as measuring
 from benchmarks import timing
 from benchmarks.reconstruction_priors import Bench, Tier
 from benchmarks.reconstruction_table import write_tables
-from benchmarks.stopped import check_device, command, opened, saved
+from benchmarks.stopped import check_device, command, measured
 from diffaudit_jax import training
 from diffaudit_jax.types import InputError
 
@@ -77,25 +74,14 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures what is not there yet; saves after every part."""
-    write_tables(options.out)
     check_device(options.tier)
     if len({Path(name).stem for name in options.data}) < 2:
         raise InputError(f"{' and '.join(options.data)} have one name: results could not be told apart, rename one.")
     tier = TIERS[options.tier]
     bench = Bench(tier, options.seed, options.data, options.work / f"{options.tier}-{options.seed}")
-    path = options.out / f"reconstruction-{options.tier}.json"
     setting = {"data": options.data, "tier": asdict(tier), "seed": options.seed}
-    result = {"parts": {}} | opened(path, setting)
-    for name, measure in parts(bench, options.out / f"reconstruction-{options.tier}"):
-        if name not in result["parts"]:
-            begun = time.perf_counter()
-            found = measure()
-            seconds = round(time.perf_counter() - begun, 1)
-            result["parts"][name] = {**found, "seconds": seconds, "hardware": timing.hardware()}
-            saved(path, result)
-            write_tables(options.out)
-            jax.clear_caches()
-    print(f"{path} and its tables hold every part.")
+    path = options.out / f"reconstruction-{options.tier}.json"
+    measured(path, setting, dict(parts(bench, path.with_suffix(""))), write_tables)
 
 
 def parts(bench: Bench, pictures: Path) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:

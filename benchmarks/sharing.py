@@ -121,6 +121,11 @@ class Bench(NamedTuple):
         return jax.random.fold_in(jax.random.key(self.seed), use)
 
 
+def bench_of(tier: str, seed: int, faces: str, fashion: str, work: Path) -> Bench:
+    """Returns what all parts share: one scratch directory for a tier and a seed, whichever benchmark asks."""
+    return Bench(TIERS[tier], seed, faces, fashion, work / f"{tier}-{seed}")
+
+
 class Shared(NamedTuple):
     """A generator to be: the images it is trained on, and how.
 

@@ -1,16 +1,18 @@
 """What benchmarks that take hours have in common: each goes on where it was stopped, if it is asked for the same."""
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import tyro
 
+from benchmarks import timing
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.training.checkpoints import differences
-from diffaudit_jax.types import InputError, write_atomic
+from diffaudit_jax.types import InputError, known, write_atomic
 
 _Options = TypeVar("_Options")
 
@@ -52,3 +54,42 @@ def opened(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
 def saved(path: Path, result: Mapping[str, Any]) -> None:
     """Writes what has been measured so far."""
     write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def measured(
+    path: Path,
+    setting: Mapping[str, Any],
+    parts: Mapping[str, Callable[[], Mapping[str, Any]]],
+    write_tables: Callable[[Path], None],
+    only: Sequence[str] = (),
+) -> bool:
+    """Measures the parts that are not there yet; saves after each, with its seconds and the machine.
+
+    Args:
+      path: The JSON file; tables are written beside it.
+      setting: What decides the numbers.
+      parts: Name -> what measures it.
+      write_tables: Writes the tables of a directory.
+      only: Names of the parts that are asked for; all if empty.
+
+    Returns:
+      Whether every part is there.
+
+    Raises:
+      InputError: if a name is unknown, or `path` was measured otherwise.
+    """
+    write_tables(path.parent)
+    result = {"parts": {}} | opened(path, setting)
+    for name in only or parts:
+        measure = parts[known("part", name, parts)]
+        if name not in result["parts"]:
+            begun = time.perf_counter()
+            found = measure()
+            seconds = round(time.perf_counter() - begun, 1)
+            result["parts"][name] = {**found, "seconds": seconds, "hardware": timing.hardware()}
+            saved(path, result)
+            write_tables(path.parent)
+            jax.clear_caches()
+    if whole := parts.keys() <= result["parts"].keys():
+        print(f"{path} and its tables hold every part.")
+    return whole

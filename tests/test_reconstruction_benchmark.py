@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks import reconstruction as benchmark
 from benchmarks import reconstruction_parts as measuring
 from benchmarks import reconstruction_priors as priors
+from benchmarks import stopped
 from benchmarks.reconstruction_priors import OTHER_CLASSES, Bench, alike, halved, images_of
 from benchmarks.reconstruction_table import document, write_tables
 from diffaudit_jax import data, models, process
@@ -122,7 +123,7 @@ def test_every_part_is_measured_once_and_said(tmp_path, sources, monkeypatch, ca
     monkeypatch.setattr(measuring, "perceptual_of", seen)
     monkeypatch.setattr(measuring, "find_spec", lambda package: package)  # as if it were there
     monkeypatch.setitem(benchmark.TIERS, "cpu", TINY)
-    monkeypatch.setattr(benchmark.jax, "clear_caches", lambda: None)  # of all tests
+    monkeypatch.setattr(stopped.jax, "clear_caches", lambda: None)  # of all tests
     run(tmp_path, sources)
     path = tmp_path / "out" / "reconstruction-cpu.json"
     measured = json.loads(path.read_text(), parse_constant=pytest.fail)
