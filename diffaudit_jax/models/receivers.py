@@ -79,7 +79,8 @@ class ResNet(nn.Module):
             stride = 2 if i else 1
             y = nn.relu(GroupNorm(name=f"norm{i}a")(h))
             if i:
-                h = nn.Dense(channels, use_bias=False, name=f"skip{i}")(y[::2, ::2])
+                # Not a product of y[::2, ::2]: compiling that for a GPU ends the process (XLA of jax 0.11).
+                h = nn.Conv(channels, (1, 1), 2, use_bias=False, name=f"skip{i}")(y)
             y = Conv3x3(channels, stride, name=f"conv{i}a")(y)
             h = h + Conv3x3(channels, name=f"conv{i}b")(nn.relu(GroupNorm(name=f"norm{i}b")(y)))
         features = nn.relu(GroupNorm(name="norm")(h)).mean((0, 1))

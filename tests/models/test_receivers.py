@@ -105,7 +105,7 @@ def resnet(params, x):
     for i in range(3):
         y = relu(group_norm(params[f"norm{i}a"], h))
         if i:
-            h = y[::2, ::2] @ params[f"skip{i}"]["kernel"]
+            h = y[::2, ::2] @ params[f"skip{i}"]["kernel"][0, 0]
         y = conv3x3(params[f"conv{i}a"], y, 2 if i else 1)
         h = h + conv3x3(params[f"conv{i}b"], relu(group_norm(params[f"norm{i}b"], y)))
     features = relu(group_norm(params["norm"], h)).mean((0, 1))
