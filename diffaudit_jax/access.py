@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffaudit_jax.diffusion import Diffusion
 from diffaudit_jax.process import Process
 from diffaudit_jax.sampler.discrete import ddim_step
 from diffaudit_jax.sampler.grids import descent
@@ -44,11 +45,15 @@ class GrayBox:
 
 @dataclass(frozen=True)
 class WhiteBox:
-    """Weights: ``predict_at(params, xt, t, cond) -> Prediction`` at any parameters, and the target's own."""
+    """Weights: ``predict_at(params, xt, t, cond) -> Prediction`` at any parameters, and the target's own.
 
-    process: Process
+    `process` is that of a model of images; the noising of a table's records is no Gaussian one.
+    """
+
+    diffusion: Diffusion
     predict_at: Callable[[Params, Example, Time, Any], Prediction]
     params: Params
+    process: Process | None = None
 
 
 @dataclass(frozen=True)
@@ -147,11 +152,13 @@ def white_box(target: Target) -> WhiteBox:
     Raises:
       InputError: if the target has no noising process, or no gradients.
     """
-    process, network = _diffusion(target, "white-box")
+    diffusion, network = target.diffusion, target.network
+    if diffusion is None or network is None:
+        raise InputError("white-box access needs a diffusion model, and this target offers samples only.")
     if target.host:
         raise InputError("white-box access needs gradients and this target is a Python function: audit it gray-box.")
     predict_at = lambda params, xt, t, cond=None: network.apply(params, xt, t, cond)  # noqa: E731
-    return WhiteBox(process, predict_at, target.params)
+    return WhiteBox(diffusion, predict_at, target.params, target.process)
 
 
 def bound_box(target: Target) -> Bound:
@@ -167,6 +174,11 @@ def bound_box(target: Target) -> Bound:
 
 
 def _diffusion(target: Target, access: str) -> tuple[Process, Network]:
+    if target.noising is not None:
+        raise InputError(
+            f"{access} attacks follow Gaussian noise, and a table's categories are noised otherwise: audit it "
+            "white-box or black-box."
+        )
     if target.process is None or target.network is None:
         raise InputError(f"{access} access needs a diffusion model, and this target offers samples only.")
     return target.process, target.network

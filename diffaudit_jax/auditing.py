@@ -53,7 +53,7 @@ def audit(
     Args:
       attack: What is asked and how it is scored.
       target: Who is asked.
-      queries: n queries; uint8 images are mapped to [-1, 1] on the device.
+      queries: n queries; uint8 images are mapped to [-1, 1] on the device, records of a table taken as they are.
       key: Typed key of this audit.
       block: Queries per dispatch, over all devices.
       mesh: One-axis mesh; default all local devices.
@@ -157,7 +157,7 @@ def check_queries(queries: Query, target: Target) -> None:
         bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
         if len(bad):
             raise InputError(f"query {bad[0]} holds NaN or infinity (of {len(bad)} such): remove or repair it.")
-        if len(x) and np.abs(x).max() > 1:
+        if len(shape) > 1 and len(x) and np.abs(x).max() > 1:
             raise InputError(f"floating queries lie in [-1, 1], got {x.min():.4g} to {x.max():.4g}: rescale them.")
     if queries.cond is not None and target.num_classes is not None:
         cond = np.asarray(queries.cond)

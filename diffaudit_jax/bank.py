@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from diffaudit_jax.access import BlackBox, black_box
 from diffaudit_jax.attack import Attack, Spec
@@ -17,7 +17,7 @@ from diffaudit_jax.stream import Stream
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, Query
 
-Images = UInt8[np.ndarray, "n *shape"]
+Images = UInt8[np.ndarray, "n *shape"] | Float[np.ndarray, "n d"]
 
 
 def draw_bank(
@@ -46,7 +46,7 @@ def draw_bank(
       progress: Called with (samples done, num) after every block.
 
     Returns:
-      uint8 images [num, *shape]. Costs the sampler's calls for each.
+      uint8 images [num, *shape], of a table float32 records. Costs the sampler's calls for each.
 
     Raises:
       InputError: if `num` is not positive, labels do not fit, or `out` holds another bank.
@@ -94,14 +94,17 @@ def _asked(target: Target, num: int, labels: np.ndarray | None) -> Query:
         raise InputError(f"a bank holds at least 1 sample, got {num}.")
     if labels is not None and len(labels) != num:
         raise InputError(f"{num} samples need as many labels, got {len(labels)}.")
-    return Query(np.zeros((num, *target.shape), np.uint8), labels, np.arange(num))
+    blank = np.zeros((num, *target.shape), np.uint8 if len(target.shape) > 1 else np.float32)
+    return Query(blank, labels, np.arange(num))
 
 
 def samples() -> Attack[BlackBox]:
-    """The attack that only draws: its features are the samples, as uint8 images; its scores are 0."""
+    """The attack that only draws: its features are the samples, uint8 images or float32 records; its scores are 0."""
 
     def observe(access: BlackBox, evidence: Any, key: Key, query: Query) -> jax.Array:
         x = access.sample(key, query.cond)
+        if x.ndim == 1:
+            return x  # a record of a table
         return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
     spec = Spec(name="samples", access="black", paper="", calls=0, config={})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from diffaudit_jax.diffusion import Diffusion, gaussian
 from diffaudit_jax.process import Process, Variance
 from diffaudit_jax.sampler.catalogue import SAMPLERS, check_sampler, usual_steps
 from diffaudit_jax.types import Example, InputError, Key, Network, Params, Time, known
@@ -31,7 +32,7 @@ class Target:
       params: Its parameters, a pytree of arrays.
       shape: Shape of one example.
       sample: ``sample(params, key, cond) -> Example``.
-      process: Its noising process; None for models without one (a GAN).
+      process: Its Gaussian noising process; None for models without one (a GAN, a table's).
       network: Its network; None where only samples can be had.
       config: JSON that tells this target from others of the same parameters (architecture, schedule).
       num_classes: Classes of a conditional model, else None.
@@ -39,6 +40,7 @@ class Target:
       host: Whether its functions are Python's, of NumPy arrays, which no compiled program can call and no gradient
         passes; the stream then runs un-jitted (`importers.from_callable`).
       bound: ``bound(params, key, x, cond) -> BoundTerms``, at one draw of the encoder, of a VAE; None of others.
+      noising: The noising of a diffusion model that has no Gaussian process, as of a table's records.
     """
 
     params: Params
@@ -51,6 +53,12 @@ class Target:
     variance: Variance = "fixed_small"
     host: bool = False
     bound: Callable[[Params, Key, Example, Any], BoundTerms] | None = None
+    noising: Diffusion | None = None
+
+    @property
+    def diffusion(self) -> Diffusion | None:
+        """What losses and gradients ask of its noising: that of its process, or one of its own; None without either."""
+        return self.noising if self.process is None else gaussian(self.process)
 
 
 def diffusion_target(

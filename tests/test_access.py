@@ -18,7 +18,7 @@ PROCESS = PROCESSES["cosine-20"]
 FIELDS = {
     black_box: {"sample"},
     gray_box: {"process", "denoise"},
-    white_box: {"process", "predict_at", "params"},
+    white_box: {"diffusion", "predict_at", "params", "process"},
 }
 
 

@@ -1,6 +1,6 @@
 """Gradient attacks (GSA): how hard the loss on a query pulls at each tensor of the weights.
 
-With L_t(x) = mean over noises of mean (eps_hat(x_t, t) - eps)^2, for every tensor w of the weights:
+With L_t(x) = mean over noises of mean (eps_hat(x_t, t) - eps)^2 (of a table its objective), and tensors w of weights:
 
     aggregate "loss" (GSA1)        g_w(x) = || d/dw mean over t of L_t(x) ||_2      one backward pass
     aggregate "gradient" (GSA2)    g_w(x) = mean over t of || d/dw L_t(x) ||_2      a backward pass at each time
@@ -21,7 +21,6 @@ from diffaudit_jax.access import WhiteBox, white_box
 from diffaudit_jax.attack import Attack, Score, Spec
 from diffaudit_jax.attacks.noise import noise_at
 from diffaudit_jax.attacks.statistics import check_steps, checked_grid, digits
-from diffaudit_jax.losses import simple_loss
 from diffaudit_jax.types import Example, Key, Params, Query, Time, known
 
 Aggregate = Literal["loss", "gradient"]
@@ -78,12 +77,12 @@ def gradient_norms(
     groups = (1, len(grid) * num_noises) if aggregate == "loss" else (len(grid), num_noises)
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Float[Array, " tensors"]:
-        check_steps(access.process, grid)
+        check_steps(access.diffusion, grid)
         noise_key = evidence if common_noise else key
 
         def loss(params: Params, t: Time, eps: Example) -> Time:
-            xt = access.process.corrupt(query.x, t, eps)
-            return simple_loss(access.predict_at(params, xt, t, query.cond), eps)
+            pred = access.predict_at(params, access.diffusion.corrupt(query.x, t, eps), t, query.cond)
+            return access.diffusion.objective(pred, query.x, t, eps)
 
         def norms(t: Float[Array, " draws"], eps: Float[Array, "draws *shape"]) -> Float[Array, " tensors"]:
             return _norms(jax.grad(lambda params: jax.vmap(loss, (None, 0, 0))(params, t, eps).mean())(access.params))

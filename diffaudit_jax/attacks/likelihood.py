@@ -61,13 +61,16 @@ def likelihood(
         raise InputError(f"a likelihood needs 2 or more times above 0 and 1 probe, got {len(grid)}, {num_probes=}.")
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Time:
-        check_steps(access.process, grid)
+        if access.process is None:
+            raise InputError("a density along the probability-flow ODE needs Gaussian noise: leave likelihood out.")
+        process = access.process
+        check_steps(process, grid)
 
         def denoise(xt: Example, t: Time) -> Prediction:
             return access.predict_at(access.params, xt, t, query.cond)
 
         probe_key = evidence if common_probes else key
-        nats = log_likelihood(probe_key, access.process, denoise, query.x, grid, num_probes=num_probes)
+        nats = log_likelihood(probe_key, process, denoise, query.x, grid, num_probes=num_probes)
         return math.log2(127.5) - nats / (query.x.size * math.log(2))
 
     asked = {

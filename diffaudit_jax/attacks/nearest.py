@@ -50,7 +50,7 @@ def nearest(
     rounding, some 1e-7 ||f(x)||^2, and not even so if they are bytes, at most 1,024 an image.
 
     Args:
-      bank: Samples of the target, uint8 or float in [-1, 1], [m, *shape]; `draw_bank` makes it.
+      bank: Samples of the target, [m, *shape], uint8 or float in [-1, 1], or records of a table; `draw_bank` makes it.
       k: Samples that count.
       features: Space in which distances are taken, ``features(params, x) -> vector`` of one example in [-1, 1], e.g. a
         classifier's penultimate layer; None for pixels. The bank is mapped here, once: m calls of it.
@@ -175,6 +175,6 @@ def _checked(bank: ArrayLike) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
     if len(bad):
         raise InputError(f"sample {bad[0]} of the bank holds NaN or infinity (of {len(bad)} such): leave it out.")
-    if np.abs(images).max() > 1:
+    if images.ndim > 2 and np.abs(images).max() > 1:
         raise InputError(f"a bank of floats lies in [-1, 1], got {images.min():.4g} to {images.max():.4g}: rescale it.")
     return images.astype(np.float32)

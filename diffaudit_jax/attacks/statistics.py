@@ -10,12 +10,15 @@ import numpy as np
 from jaxtyping import Float
 
 from diffaudit_jax.attack import Score
+from diffaudit_jax.diffusion import Diffusion, TableLosses
 from diffaudit_jax.losses import Losses
 from diffaudit_jax.process import Process
 from diffaudit_jax.types import InputError, Time, known
 
-Loss = Literal["eps", "x0", "vlb"]
+Loss = Literal["eps", "x0", "vlb", "numeric", "categorical"]
 LOSSES: tuple[Loss, ...] = ("eps", "x0", "vlb")
+PARTS: tuple[Loss, ...] = ("numeric", "categorical")
+"""Parts of a table's eps."""
 Statistic = Literal["sum", "mean", "median", "min", "max"]
 By = Literal["time", "value"]
 STATISTICS = {"sum": np.sum, "mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
@@ -44,7 +47,7 @@ def score(
       InputError: if the truncation keeps nothing, or a name is unknown.
     """
     grid = checked_grid(times)
-    known("loss", loss, LOSSES)
+    known("loss", loss, (*LOSSES, *PARTS))
     known("statistic", statistic, STATISTICS)
     known("truncation", by, ("time", "value"))
     if truncate is not None and not 0 <= truncate <= 1:
@@ -58,7 +61,7 @@ def score(
             f"truncate less, or take more times."
         )
 
-    def rule(features: Losses | Errors) -> Float[np.ndarray, " n"]:
+    def rule(features: Losses | TableLosses | Errors) -> Float[np.ndarray, " n"]:
         kept = average(features, loss)[:, keep]
         if dropped:
             kept = np.sort(kept, axis=1)[:, :-dropped]
@@ -67,7 +70,7 @@ def score(
     return rule
 
 
-def average(features: Losses | Errors, loss: Loss) -> Float[np.ndarray, "n times"]:
+def average(features: Losses | TableLosses | Errors, loss: Loss) -> Float[np.ndarray, "n times"]:
     """Returns one loss of a stored trajectory, averaged over its noise draws, in float64.
 
     Raises:
@@ -98,7 +101,7 @@ def digits(grid: Float[np.ndarray, " times"]) -> list[float]:
     return [float(str(np.float32(t))) for t in grid]
 
 
-def check_steps(process: Process, grid: Float[np.ndarray, " times"]) -> None:
+def check_steps(process: Process | Diffusion, grid: Float[np.ndarray, " times"]) -> None:
     """Refuses times that a discrete schedule takes for clean data, or for one another.
 
     A coarse schedule rounds a small time to step 0, where sigma is 0 and no noise can be told.

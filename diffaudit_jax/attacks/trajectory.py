@@ -24,7 +24,6 @@ from diffaudit_jax.attacks.statistics import STATISTICS as STATISTICS
 from diffaudit_jax.attacks.statistics import By, Errors, Loss, Statistic, check_steps, checked_grid, digits
 from diffaudit_jax.attacks.statistics import average as average
 from diffaudit_jax.attacks.statistics import score as score
-from diffaudit_jax.losses import Losses, losses
 from diffaudit_jax.process import VARIANCES, Variance
 from diffaudit_jax.types import Example, Key, Query, Time, known
 
@@ -48,7 +47,8 @@ def loss_trajectory(
 
     Args:
       times: Grid in (0, 1]; ``process.times(50)`` strides over a schedule's steps.
-      loss: Which loss: eps-MSE, x0-MSE, or the bound's term in bits per dimension.
+      loss: Which loss: eps-MSE, x0-MSE, or the bound's term in bits per dimension; of a table's records eps is what
+        they are trained by, and its parts "numeric" and "categorical" (`diffusion`).
       statistic: How the kept losses are joined.
       truncate: None keeps all. ``by="time"`` keeps t <= truncate; ``by="value"`` drops this fraction of each query's
         losses, the largest.
@@ -61,8 +61,8 @@ def loss_trajectory(
       clip: Whether x0 estimates are clipped to [-1, 1] before they are scored, as published evaluations do.
 
     Returns:
-      A white-box attack whose features are `Losses` of [times, noises]. Costs len(times) x num_noises network calls a
-      query.
+      A white-box attack whose features are `Losses` (of a table `TableLosses`) of [times, noises]. Costs len(times) x
+      num_noises network calls a query.
 
     Raises:
       InputError: if a time lies outside (0, 1], the grid is empty, or a truncation keeps nothing.
@@ -73,14 +73,14 @@ def loss_trajectory(
     grid = checked_grid(times, num_noises)
     known("variance", variance, VARIANCES)
 
-    def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Losses:
-        check_steps(access.process, grid)
+    def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Any:
+        check_steps(access.diffusion, grid)
         noise_key = evidence if common_noise else key
 
-        def one(t: Time, eps: Example) -> Losses:
-            xt = access.process.corrupt(query.x, t, eps)
+        def one(t: Time, eps: Example) -> Any:
+            xt = access.diffusion.corrupt(query.x, t, eps)
             pred = access.predict_at(access.params, xt, t, query.cond)
-            return losses(access.process, pred, query.x, t, eps, variance=variance, clip=clip)
+            return access.diffusion.losses(pred, query.x, t, eps, variance=variance, clip=clip)
 
         return _over(grid, lambda t: noise_at(noise_key, t, num_noises, query.x.shape), one)
 

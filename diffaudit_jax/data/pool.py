@@ -1,4 +1,4 @@
-"""A pool of images: what a model may have been trained on, and what an auditor may ask about."""
+"""A pool of images or of encoded records: what a model may have been trained on, and what an auditor may ask about."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from diffaudit_jax.types import InputError
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Images with whatever is known about each, axis 0 of every array being the image.
+    """Images, or encoded records of a table, with whatever is known about each, axis 0 of every array being the image.
 
     Attributes:
-      x: uint8 [n, H, W, C]; grey images have C = 1.
+      x: uint8 [n, H, W, C]; grey images have C = 1. Of a table float32 [n, d], as `data.Encoder` makes it.
       rows: int64 [n], each image's own index in the pool it came from; `take` keeps it, and it keys randomness.
       name: Where the images came from, for messages and reports.
       labels: int32 [n], the class a conditional model is told, or None.
@@ -32,8 +32,12 @@ class Pool:
     attributes: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self):
-        if self.x.ndim != 4 or self.x.dtype != np.uint8:
-            raise InputError(f"{self.name}: a pool holds uint8 [n, H, W, C], got {self.x.dtype} {self.x.shape}.")
+        form = self.x.ndim, self.x.dtype
+        if form not in ((4, np.uint8), (2, np.float32)):
+            raise InputError(
+                f"{self.name}: a pool holds images, uint8 [n, H, W, C], or encoded records, float32 [n, d], got "
+                f"{self.x.dtype} {self.x.shape}."
+            )
         columns = {"rows": self.rows, "labels": self.labels, "groups": self.groups, **(self.attributes or {})}
         for field, column in columns.items():
             if column is not None and len(column) != len(self.x):
@@ -44,7 +48,7 @@ class Pool:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one example, (H, W, C)."""
+        """The shape of one example, (H, W, C) or (d,)."""
         return self.x.shape[1:]
 
     @property

@@ -24,3 +24,4 @@ from diffaudit_jax.training.secret import holds_key as holds_key
 from diffaudit_jax.training.state import Recipe as Recipe
 from diffaudit_jax.training.state import TrainInfo as TrainInfo
 from diffaudit_jax.training.state import TrainState as TrainState
+from diffaudit_jax.training.tables import fit_table as fit_table

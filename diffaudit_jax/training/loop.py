@@ -14,6 +14,7 @@ import numpy as np
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models import Model, from_linen, precondition
 from diffaudit_jax.models.gan import Gan
+from diffaudit_jax.models.tabular import TabDdpm
 from diffaudit_jax.models.vae import Vae
 from diffaudit_jax.process import Process
 from diffaudit_jax.training.batches import Poisson
@@ -23,8 +24,8 @@ from diffaudit_jax.training.mechanism import check_separable
 from diffaudit_jax.training.run import Run, ledger_of, run_of
 from diffaudit_jax.training.secret import secret_key
 from diffaudit_jax.training.state import Data, Recipe, example_loss, init_state, make_step
-from diffaudit_jax.training.steps import Progress, advancing, compiled_quickly, trained
-from diffaudit_jax.types import InputError, Key
+from diffaudit_jax.training.steps import Advance, Progress, advancing, compiled_quickly, trained
+from diffaudit_jax.types import InputError, Key, Params
 
 
 def fit(
@@ -77,13 +78,12 @@ def fit(
         "process": dict(process.config),
         "recipe": asdict(recipe),
         "members": members.fingerprint(),
-        **(public(key) if privacy is None else _private(privacy, recipe, len(members), key is not None)),
+        **private_config(key, privacy, recipe, len(members)),
         **(record or {}),
     }
     if out is not None:
         claim(Path(out), config)
-    if key is None:
-        key = secret_key(None if out is None else Path(out))
+    key = keyed(key, out)
     network = from_linen(model, process)
     state = compiled_quickly(partial(init_state, network=network, recipe=recipe), key)
     loss = example_loss(
@@ -94,15 +94,37 @@ def fit(
         learn_sigma=model.learn_sigma,
         weight=partial(precondition.weight, model.predicts, process),
     )
-    if privacy is None:
-        advance = advancing(make_step(loss, recipe), jax.jit)
-    else:
-        check_separable(jax.random.key(0), loss, state.params, data)
-        advance = advancing(make_private_step(loss, recipe, privacy), None)
+    advance = advanced(loss, state.params, data, recipe, privacy)
     state = trained(
         state, data, advance, recipe, config, out, privacy=privacy, every=checkpoint_every, progress=progress
     )
     return run_of(state, model, process, recipe, config)
+
+
+def advanced(loss: Any, params: Params, data: Data, recipe: Recipe, privacy: Privacy | None) -> Advance:
+    """Returns what takes steps down a loss of one example, privately if asked to.
+
+    Raises:
+      InputError: if it is to be private, and the loss reads other examples.
+    """
+    if privacy is None:
+        return advancing(make_step(loss, recipe), jax.jit)
+    check_separable(jax.random.key(0), loss, params, data)
+    return advancing(make_private_step(loss, recipe, privacy), None)
+
+
+def keyed(key: Key | None, out: str | os.PathLike | None) -> Key:
+    """Returns the key of a training, of a private one that was given none from the operating system's entropy."""
+    return secret_key(None if out is None else Path(out)) if key is None else key
+
+
+def private_config(key: Key | None, privacy: Privacy | None, recipe: Recipe, num_examples: int) -> dict[str, Any]:
+    """Returns what run.json holds of a training's key and privacy.
+
+    Raises:
+      InputError: if a plain training has no key, or no accountant could bound a private one.
+    """
+    return public(key) if privacy is None else _private(privacy, recipe, num_examples, key is not None)
 
 
 def public(key: Key | None) -> dict[str, Any]:
@@ -119,7 +141,7 @@ def _private(privacy: Privacy, recipe: Recipe, num_examples: int, key_given: boo
     return {"key": None, "privacy": {**asdict(privacy), "num_examples": num_examples, "key_given": key_given}}
 
 
-def resident(model: Model | Vae | Gan, members: Pool) -> Data:
+def resident(model: Model | Vae | Gan | TabDdpm, members: Pool) -> Data:
     """Returns the members on the device.
 
     Raises:
@@ -128,7 +150,7 @@ def resident(model: Model | Vae | Gan, members: Pool) -> Data:
     if not len(members):
         raise InputError("there are no members to train on: the pool is empty.")
     if tuple(members.x.shape[1:]) != tuple(model.shape):
-        raise InputError(f"images of shape {members.x.shape[1:]} do not fit a model for {model.shape}.")
+        raise InputError(f"members of shape {members.x.shape[1:]} do not fit a model for {model.shape}.")
     if model.num_classes is None:
         return Data(jnp.asarray(members.x), None)
     if members.labels is None:

@@ -12,6 +12,7 @@ from diffaudit_jax.models import FAMILIES, Model, from_linen, in_float32
 from diffaudit_jax.models import from_config as model_from_config
 from diffaudit_jax.models.gan import Gan
 from diffaudit_jax.models.generators import GENERATORS, generator_from_config, generator_target
+from diffaudit_jax.models.tabular import TabDdpm, tabddpm_from_config, table_target
 from diffaudit_jax.models.vae import Vae
 from diffaudit_jax.process import Process
 from diffaudit_jax.process import from_config as process_from_config
@@ -33,14 +34,14 @@ class Run:
       target: The model to audit: averaged weights (the last ones if there is no EMA), computed in float32.
       state: Final training state.
       model: Its architecture.
-      process: Its noising process; None of a VAE or a GAN.
+      process: Its Gaussian noising process; None of a VAE, a GAN or a TabDDPM.
       recipe: How it was trained.
       config: JSON of the above and of what the caller recorded.
     """
 
     target: Target
     state: TrainState
-    model: Model | Vae | Gan
+    model: Model | Vae | Gan | TabDdpm
     process: Process | None
     recipe: Recipe
     config: Mapping[str, Any]
@@ -108,20 +109,24 @@ def load_run(directory: str | os.PathLike) -> Run:
     if isinstance(model, Model):
         assert process is not None
         return run_of(state, model, process, recipe, config)
+    if isinstance(model, TabDdpm):
+        return table_run(state, model, recipe, config)
     return generator_run(state, model, recipe, config)
 
 
-def _model(config: Mapping[str, Any]) -> Model | Vae | Gan:
+def _model(config: Mapping[str, Any]) -> Model | Vae | Gan | TabDdpm:
+    if config["name"] == "tabddpm":
+        return tabddpm_from_config(config)
     return generator_from_config(config) if config["name"] in GENERATORS else model_from_config(config)
 
 
-def _initial(model: Model | Vae | Gan, process: Process | None, recipe: Recipe) -> TrainState:
+def _initial(model: Model | Vae | Gan | TabDdpm, process: Process | None, recipe: Recipe) -> TrainState:
     key = jax.random.key(0)
     if isinstance(model, Gan):
         assert isinstance(recipe, GanRecipe)
         return init_gan_state(key, model, recipe)
-    if isinstance(model, Vae):
-        return init_state(key, model, recipe)
+    if isinstance(model, Vae | TabDdpm):
+        return init_state(key, model if isinstance(model, Vae) else model.network, recipe)
     assert process is not None
     return init_state(key, from_linen(model, process), recipe)
 
@@ -130,6 +135,12 @@ def generator_run(state: TrainState, model: Vae | Gan, recipe: Recipe, config: M
     """Returns the training state of a VAE or a GAN as a run, whose target is what to audit."""
     last = state.params.generator if isinstance(model, Gan) else state.params
     target = generator_target(model, state.ema if recipe.ema_decay else last)
+    return Run(target, state, model, None, recipe, config)
+
+
+def table_run(state: TrainState, model: TabDdpm, recipe: Recipe, config: Mapping[str, Any]) -> Run:
+    """Returns the training state of a TabDDPM as a run, whose target is what to audit."""
+    target = table_target(model, state.ema if recipe.ema_decay else state.params)
     return Run(target, state, model, None, recipe, config)
 
 

@@ -29,6 +29,7 @@ class Recipe:
       label_dropout: Probability of the null class in place of a label (classifier-free guidance).
       flip: Mirror images left to right at random. Off: an audit then asks about images that were seen as they are.
       vlb_weight: Weight of the bound in the hybrid loss of models with a learned variance.
+      anneal: Whether the learning rate, after its rise, falls to 0 linearly by the last step.
     """
 
     num_steps: int = 2000
@@ -41,6 +42,7 @@ class Recipe:
     label_dropout: float = 0.1
     flip: bool = False
     vlb_weight: float = 1.0
+    anneal: bool = False
 
     def __post_init__(self):
         if self.batch_size < 1:
@@ -78,9 +80,12 @@ class Data(NamedTuple):
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """AdamW with linear warm-up and clipping by global norm."""
+    """AdamW with linear warm-up, a linear fall if asked for, and clipping by global norm."""
     warm, rate = recipe.warmup_steps, recipe.learning_rate
     schedule = optax.linear_schedule(0.0, rate, warm) if warm else optax.constant_schedule(rate)
+    if recipe.anneal:
+        fall = optax.linear_schedule(rate, 0.0, max(recipe.num_steps - warm, 1))
+        schedule = optax.join_schedules([schedule, fall], [warm])
     clip = optax.clip_by_global_norm(recipe.clip_norm) if recipe.clip_norm else optax.identity()
     return optax.chain(clip, optax.adamw(schedule, weight_decay=recipe.weight_decay))
 

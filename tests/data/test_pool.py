@@ -126,5 +126,7 @@ def test_unlike_pools_are_not_joined(other, message):
 
 @pytest.mark.parametrize("x", [X.astype(np.float32), X[0]])
 def test_a_pool_holds_bytes(x):
-    with pytest.raises(InputError, match=r"a pool holds uint8 \[n, H, W, C\], got"):
+    with pytest.raises(
+        InputError, match=r"a pool holds images, uint8 \[n, H, W, C\], or encoded records, float32 \[n, d\], got"
+    ):
         Pool(x=x, rows=np.arange(len(x)), name="x")

@@ -197,7 +197,11 @@ def test_a_run_whose_weights_are_no_longer_finite_says_so(stored, tmp_path, unbr
     ("model", "pool", "says"),
     [
         (MODEL, members(0), "no members to train on"),
-        (MODEL, Pool(np.zeros((3, 8, 8, 1), np.uint8), np.arange(3), "big"), r"images of shape \(8, 8, 1\) do not fit"),
+        (
+            MODEL,
+            Pool(np.zeros((3, 8, 8, 1), np.uint8), np.arange(3), "big"),
+            r"members of shape \(8, 8, 1\) do not fit",
+        ),
         (unet(SHAPE, num_classes=2, attention=()), members(), "needs labels, and these members have none"),
         (
             unet(SHAPE, num_classes=2, attention=()),
