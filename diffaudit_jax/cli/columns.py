@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
+
+from rich.table import Table
+from rich.text import Text
 
 from diffaudit_jax import data
 from diffaudit_jax.data.embedded import FILES
@@ -23,6 +27,8 @@ class Columns:
     """What columns are where it was inferred wrongly: NAME=numeric or NAME=categorical, e.g. zip=categorical."""
     drop: tuple[str, ...] = ()
     """Columns to leave out, e.g. free text."""
+    unseen: Literal["refuse", "drop"] = "refuse"
+    """What to do about records that hold a category no member does: refuse them, or leave them out."""
     widths: tuple[int, ...] | None = None
     """Widths of the network's hidden layers; 256 256 if not given, of size published as tuned on Adult."""
 
@@ -44,16 +50,25 @@ def read_table(source: str, columns: Columns, groups: str | None = None) -> data
     Raises:
       InputError: if it is none, or a column is unknown.
     """
-    table = data.load(source, groups=groups)
-    if not isinstance(table, data.Table):
-        raise InputError(f"{source} holds images: a table is a CSV or Parquet file.")
+    if not is_table(source):
+        raise InputError(f"{source} is no table: give a CSV or Parquet file.")
+    table = data.load(source, groups=groups, types=_kinds(columns.types))
+    assert isinstance(table, data.Table)
     for name in (*columns.drop, *filter(None, (columns.label, columns.sensitive))):
         known("column", name, table.columns)
     if columns.label in columns.drop:
         raise InputError(f"--label {columns.label} is to be dropped, too: leave it out of --drop.")
-    table = data.as_types(table, _kinds(columns.types))
     kept = {name: column for name, column in table.columns.items() if name not in columns.drop}
     return replace(table, columns=kept)
+
+
+def shown(table: data.Table) -> Table:
+    """Returns what was inferred of the columns, to be printed."""
+    seen = Table("column", "kind", "distinct", "missing", "typical", box=None, pad_edge=False, header_style="bold")
+    for row in data.described(table):
+        # As text: rich would read markup in names and values.
+        seen.add_row(*map(Text, (row.name, row.kind, f"{row.distinct:,}", f"{row.missing:,}", row.typical)))
+    return seen
 
 
 def check_unsaid(columns: Columns, model: str) -> None:

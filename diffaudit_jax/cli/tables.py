@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from rich.console import Console
+from rich.text import Text
 
 from diffaudit_jax import data, models, training
-from diffaudit_jax.cli.columns import Columns, read_table
+from diffaudit_jax.cli.columns import read_table, shown
 from diffaudit_jax.cli.private import privacy_of
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.provenance import absolute
-from diffaudit_jax.cli.telling import say
+from diffaudit_jax.cli.table_split import encoded
 from diffaudit_jax.models.tabular import SIZES
 from diffaudit_jax.types import InputError
 
 if TYPE_CHECKING:
-    from diffaudit_jax.cli.asked import Asked
     from diffaudit_jax.cli.train import Train
 
 TABDDPM = "tabddpm"
@@ -53,8 +54,8 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
     """
     _check_flags(options)
     table = read_table(options.data, options.columns, options.groups)
-    for column in data.described(table):
-        say(str(column))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(shown(table))
     nonmembers = min(options.nonmembers, max(len(table) - options.members, min(options.nonmembers, 1)))
     split = data.split(
         jax.random.key(options.seed),
@@ -66,8 +67,8 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
     )
     encoder = data.fit_encoder(split.members, label=options.columns.label)
     for sentence in encoder.policy():
-        say(sentence)
-    sides = encoded(encoder, split)
+        console.print(Text(sentence))
+    sides = encoded(encoder, split, options.columns.unseen)
     record = {
         "family": TABDDPM,
         "data": absolute(options.data),
@@ -75,6 +76,7 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
         "sensitive": options.columns.sensitive,
         "types": list(options.columns.types),
         "drop": list(options.columns.drop),
+        "unseen": options.columns.unseen,
         "groups": options.groups,
         "seed": options.seed,
         "split": data.to_record(split),
@@ -118,51 +120,6 @@ def _fit(options: Train, members: data.Pool, encoder: data.Encoder, record: Mapp
             checkpoint_every=options.checkpoint_every,
             progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
         )
-
-
-def encoded(encoder: data.Encoder, split: data.Split[data.Table], *, drop: bool = False) -> data.Split[data.Pool]:
-    """Returns the sides of a split as a model sees them.
-
-    Args:
-      encoder: Fitted on the members.
-      split: Tables.
-      drop: Whether to leave out records that hold what no member does, instead of refusing them.
-    """
-    unseen = "drop" if drop else "refuse"
-    sides = [encoder.encode(side, unseen=unseen) if len(side) else None for side in (split.members, split.nonmembers)]
-    members, nonmembers = sides
-    assert members is not None
-    empty = members.take(np.zeros(len(members), bool))
-    return data.Split(members, empty if nonmembers is None else nonmembers, by=split.by)
-
-
-def split_of_run(options: Asked, record: Mapping[str, Any], path: Path) -> data.Split[data.Pool]:
-    """Returns who is asked about of a run of a table: its own split, or the tables given, as the model sees them."""
-    encoder = data.Encoder.from_config(record["encoder"])
-    columns = Columns(label=record["label"], types=tuple(record["types"]), drop=tuple(record["drop"]))
-    drop = options.duplicates == "drop"
-    if options.members is not None and options.nonmembers is not None:
-        given = [read_table(source, columns) for source in (options.members, options.nonmembers)]
-        return encoded(encoder, paired(*given, duplicates=options.duplicates), drop=drop)
-    try:
-        split = data.from_record(record["split"], read_table(record["data"], columns, record["groups"]))
-    except InputError as error:
-        raise InputError(f"the table that {path} was split from is not as it was: {error}") from error
-    return encoded(encoder, split, drop=drop)
-
-
-def paired(members: data.Table, nonmembers: data.Table, *, duplicates: data.Duplicates) -> data.Split[data.Table]:
-    """Makes a split of tables that come separately; rows count through both.
-
-    Raises:
-      InputError: if records are on both sides and are to be refused.
-    """
-    masks = data.kept({"members": members, "nonmembers": nonmembers}, duplicates)
-    sides, start = [], 0
-    for side, mask in zip((members, nonmembers), masks, strict=True):
-        sides.append(replace(side, rows=np.arange(start, start + len(side))).take(mask))
-        start += len(side)
-    return data.Split(*sides)
 
 
 def labels_like(record: Mapping[str, Any], num: int, seed: int) -> np.ndarray | None:
