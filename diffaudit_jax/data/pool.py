@@ -32,8 +32,10 @@ class Pool:
     attributes: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self):
-        if self.x.ndim != 4 or self.x.dtype != np.uint8:
-            raise InputError(f"{self.name}: a pool holds uint8 [n, H, W, C], got {self.x.dtype} {self.x.shape}.")
+        if (self.x.ndim, self.x.dtype) not in ((4, np.uint8), (2, np.float32)):
+            raise InputError(
+                f"{self.name}: a pool holds uint8 [n, H, W, C] or float32 [n, d], got {self.x.dtype} {self.x.shape}."
+            )
         columns = {"rows": self.rows, "labels": self.labels, "groups": self.groups, **(self.attributes or {})}
         for field, column in columns.items():
             if column is not None and len(column) != len(self.x):
