@@ -11,7 +11,7 @@ from diffaudit_jax import data
 from diffaudit_jax.data.embedded import FILES
 from diffaudit_jax.types import InputError, known
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".data", ".parquet")
 KINDS = ("numeric", "categorical")
 
 

@@ -1,13 +1,14 @@
 """Data: where images and tables come from, and who was trained on.
 
-`load` reads any source into a `Pool` of uint8 images (or a `Table`); `split`, `split_coin` and `pair` say which records
-are members. Everything is NumPy on the host; nothing here knows a model.
+`load` reads any source into a `Pool` of uint8 images or a `Table`, which an `Encoder` turns into a pool of float32
+records; `split`, `split_coin` and `pair` say which records are members. Everything is NumPy on the host; nothing here knows a model.
 """
 
 from diffaudit_jax.data.arrays import from_arrays as from_arrays
 from diffaudit_jax.data.columns import as_types as as_types
 from diffaudit_jax.data.columns import described as described
 from diffaudit_jax.data.encoding import Encoder as Encoder
+from diffaudit_jax.data.encoding import Layout as Layout
 from diffaudit_jax.data.encoding import fit_encoder as fit_encoder
 from diffaudit_jax.data.overlap import Duplicates as Duplicates
 from diffaudit_jax.data.overlap import check_distinct as check_distinct

@@ -1,6 +1,6 @@
 """What an encoder remembers of a column of few values, and how it turns values into choices and back.
 
-A column gives at most one number and any blocks of choices, each choice an index that becomes a one-hot block:
+A column gives at most one number and one choice, an index that becomes a one-hot block:
 
     Numeric       a number (`data.quantiles`); and a choice (0 there, 1 missing) if members lack values
     Categorical   a choice among the members' values in sorted order
@@ -22,10 +22,10 @@ FREE_TEXT = 50
 
 
 class Code(NamedTuple):
-    """A column's share of an encoded table: float z [n] or None, and int [n] for each block of choices."""
+    """A column's share of a table: its number, float [n] or None, and its choice, int [n], 0 where it has none."""
 
     number: np.ndarray | None
-    choices: tuple[np.ndarray, ...]
+    choice: np.ndarray
 
 
 def shown(value: str | float) -> str:
@@ -42,9 +42,9 @@ class Categorical:
     values: tuple[str, ...] | tuple[float, ...]
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """The sizes of the blocks of choices."""
-        return (len(self.values),)
+    def block(self) -> int:
+        """How many choices there are."""
+        return len(self.values)
 
     @property
     def numeric(self) -> bool:
@@ -57,11 +57,11 @@ class Categorical:
 
     def encode(self, column: np.ndarray) -> Code:
         """Returns each value's place among the members' values, none of them unseen."""
-        return Code(None, (self._nearest(column),))
+        return Code(None, self._nearest(column))
 
     def decode(self, code: Code) -> np.ndarray:
         """Returns the values at these places."""
-        return np.array(self.values)[code.choices[0]]
+        return np.array(self.values)[code.choice]
 
     def policy(self) -> str | None:
         """Returns what is done with missing values, None if there are none."""
@@ -79,9 +79,9 @@ class Label(Categorical):
     role: ClassVar[str] = "label"
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """No block."""
-        return ()
+    def block(self) -> int:
+        """No choice is part of x."""
+        return 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,9 +99,9 @@ class Constant:
     missing: bool = False
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """The sizes of the blocks of choices."""
-        return (2,) if self.missing else ()
+    def block(self) -> int:
+        """How many choices there are, 0 for none."""
+        return 2 if self.missing else 0
 
     @property
     def numeric(self) -> bool:
@@ -116,12 +116,12 @@ class Constant:
 
     def encode(self, column: np.ndarray) -> Code:
         """Returns where the value is missing, if it may be."""
-        return Code(None, (np.isnan(column).astype(np.int64),) if self.missing else ())
+        return Code(None, np.isnan(column).astype(np.int64) if self.missing else np.zeros(len(column), np.int64))
 
-    def decode(self, code: Code, n: int) -> np.ndarray:
-        """Returns the value n times."""
-        column = np.full(n, np.nan if self.value is None else self.value)
-        return np.where(code.choices[0] == 1, np.nan, column) if self.missing else column
+    def decode(self, code: Code) -> np.ndarray:
+        """Returns the value, as often as there are choices."""
+        column = np.full(len(code.choice), np.nan if self.value is None else self.value)
+        return np.where(code.choice == 1, np.nan, column) if self.missing else column
 
     def policy(self) -> str:
         """Returns what is done with the column."""

@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 class Encoder:
     """What was learned of the members' columns, label included, in the table's order; columns left out are forgotten.
 
-    A column's blocks stand where the column does among the others, a numeric column's own block (missing: no, yes) too.
+    Blocks stand in the order of their columns, that of a numeric column with missing values (no, yes) among them.
     """
 
     columns: tuple[Column, ...]
@@ -43,7 +43,7 @@ class Encoder:
     @property
     def layout(self) -> Layout:
         """What an encoded record holds."""
-        sizes = tuple(size for column in self.columns for size in column.blocks)
+        sizes = tuple(column.block for column in self.columns if column.block)
         return Layout(sum(isinstance(column, Numeric) for column in self.columns), sizes)
 
     @property
@@ -97,18 +97,18 @@ class Encoder:
             raise InputError(f"{table.name} has no record that holds only what members have: give some.")
         table = table if seen.all() else table.take(seen)
         x = np.zeros((len(table), self.layout.dim), np.float32)
-        for column, slot, starts in self._places():
+        for column, slot, start in self._places():
             code = column.encode(table.columns[column.name])
             if code.number is not None:
                 x[:, slot] = code.number
-            for start, choice in zip(starts, code.choices, strict=False):  # a label has a choice and no block
-                x[np.arange(len(x)), start + choice] = 1.0
+            if column.block:
+                x[np.arange(len(x)), start + code.choice] = 1.0
         label = self._label()
         return Pool(
             x=x,
             rows=table.rows,
             name=table.name,
-            labels=None if label is None else label.encode(table.columns[label.name]).choices[0].astype(np.int32),
+            labels=None if label is None else label.encode(table.columns[label.name]).choice.astype(np.int32),
             groups=table.groups,
             label_names=self.label_names,
         )
@@ -137,23 +137,21 @@ class Encoder:
             raise InputError(f"{bad} of {len(x)} records to decode are not finite: generate them again.")
         codes = self._checked(labels, len(x))
         columns = {}
-        for column, slot, starts in self._places():
-            blocks = [x[:, start : start + size] for start, size in zip(starts, column.blocks, strict=True)]
-            choices = (codes,) if isinstance(column, Label) else tuple(block.argmax(axis=1) for block in blocks)
-            code = Code(x[:, slot] if isinstance(column, Numeric) else None, choices)
-            columns[column.name] = column.decode(code, len(x)) if isinstance(column, Constant) else column.decode(code)
+        for column, slot, start in self._places():
+            # Without a block, only a label looks at its choice.
+            choice = x[:, start : start + column.block].argmax(axis=1) if column.block else codes
+            columns[column.name] = column.decode(Code(x[:, slot] if isinstance(column, Numeric) else None, choice))
         return Table(columns, np.arange(len(x)), "decoded")
 
     def _label(self) -> Label | None:
         return next((column for column in self.columns if isinstance(column, Label)), None)
 
-    def _places(self) -> Iterator[tuple[Column, int, list[int]]]:
-        """Yields each column with the place of its number, if it has one, and of each of its blocks."""
+    def _places(self) -> Iterator[tuple[Column, int, int]]:
+        """Yields each column with the places where its number and its block stand, or would."""
         slot, start = 0, self.layout.num_numeric
         for column in self.columns:
-            starts = [start + sum(column.blocks[:i]) for i in range(len(column.blocks))]
-            yield column, slot, starts
-            slot, start = slot + isinstance(column, Numeric), start + sum(column.blocks)
+            yield column, slot, start
+            slot, start = slot + isinstance(column, Numeric), start + column.block
 
     def _cast(self, table: Table) -> Table:
         for column in self.columns:

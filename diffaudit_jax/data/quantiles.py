@@ -42,9 +42,9 @@ class Numeric:
     median: float | None = None
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """The sizes of the blocks of choices."""
-        return () if self.median is None else (2,)
+    def block(self) -> int:
+        """How many choices there are, 0 for none."""
+        return 0 if self.median is None else 2
 
     def unseen(self, column: np.ndarray) -> np.ndarray:
         """Returns where the column holds what no member has, bool [n]: a missing value; any number will do."""
@@ -59,7 +59,7 @@ class Numeric:
         # From the left and from the right: their mean is the middle of a jump.
         u = 0.5 * (np.interp(v, quantiles, levels) - np.interp(-v, -quantiles[::-1], -levels[::-1]))
         u = np.where(v <= quantiles[0], 0.0, np.where(v >= quantiles[-1], 1.0, u))
-        return Code(np.clip(ndtri(u), -LIMIT, LIMIT), () if self.median is None else (missing.astype(np.int64),))
+        return Code(np.clip(ndtri(u), -LIMIT, LIMIT), missing.astype(np.int64))
 
     def decode(self, code: Code) -> np.ndarray:
         """Returns the values, float64 [n], as exact as the members' were."""
@@ -71,7 +71,7 @@ class Numeric:
             v = values[np.searchsorted(0.5 * (values[1:] + values[:-1]), v)]
         elif self.decimals is not None:
             v = np.round(v, self.decimals)
-        return np.where(code.choices[0] == 1, np.nan, v) if code.choices else v
+        return v if self.median is None else np.where(code.choice == 1, np.nan, v)
 
     def policy(self) -> str | None:
         """Returns what is done with missing values, None if there are none."""

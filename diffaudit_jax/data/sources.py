@@ -34,6 +34,8 @@ def load(
     | `train-images-idx3-ubyte.gz` | an IDX file, with the labels file beside it (`data.idx`)                        |
     | `tfds:cifar10:train`         | a prepared TFDS dataset, without TensorFlow (`data.tfds`)                       |
     | `records.csv`, `.csv.gz`     | a table (`data.table`)                                                          |
+    | `records.data`               | the same without a header, as UCI's: its columns are c0, c1, ...                |
+    | `records.parquet`            | a table (`data.parquet`)                                                        |
     | `records.parquet`            | a table (`data.parquet`)                                                        |
 
     An embedded name wins over a file of the same name: write ``./name`` for the file.
@@ -77,13 +79,17 @@ def _read(source: str, types: Mapping[str, str]) -> Pool | Table:
         return read_npz(path, path.name)
     if path.name.endswith((".csv", ".csv.gz")):
         return read_csv(path, path.name, types=types)
+    if path.suffix == ".data":
+        return read_csv(path, path.name, header=False, types=types)
     if path.suffix == ".parquet":
         return as_types(read_parquet(path, path.name), types)
     if is_idx(path):
         return read_idx_images(path)
     if path.suffix.lower() in SUFFIXES:
         raise InputError(f"{source} is one image: name the folder it is in.")
-    raise InputError(f"{source} is no npz, IDX or CSV file and no folder of images: convert it to one of these.")
+    raise InputError(
+        f"{source} is no npz, IDX, CSV or Parquet file and no folder of images: convert it to one of these."
+    )
 
 
 def _missing(source: str, path: Path) -> str:

@@ -27,7 +27,7 @@ TRAINING = {
     "half an npz": (("--data", "BAD/half.npz"), "cannot be read as an npz of plain arrays"),
     "half an IDX": (("--data", "BAD/half-idx3-ubyte"), "should hold 31376 bytes for (40, 28, 28) but has 31367"),
     "half a gzip": (("--data", "BAD/half-idx3-ubyte.gz"), "cannot be unzipped"),
-    "text": (("--data", "BAD/notes.txt"), "is no npz, IDX or CSV file and no folder of images"),
+    "text": (("--data", "BAD/notes.txt"), "is no npz, IDX, CSV or Parquet file and no folder of images"),
     "mixed sizes": (("--data", "BAD/mixed"), "mixes 28x28 L (0.png) with 32x32 L (1.png): convert them to one size"),
     "broken image": (("--data", "BAD/broken"), "1.png cannot be read as an image"),
     "empty folder": (("--data", "BAD/none"), "has no image in it or below it"),

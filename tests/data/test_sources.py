@@ -95,7 +95,7 @@ def test_what_is_missing_is_said_with_what_is_near(tmp_path, monkeypatch, source
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("a.png", "a.png is one image: name the folder it is in"), ("a.bin", "a.bin is no npz, IDX or CSV file")],
+    [("a.png", "a.png is one image: name the folder it is in"), ("a.bin", "a.bin is no npz, IDX, CSV or Parquet file")],
 )
 def test_other_files_are_refused(tmp_path, name, message):
     (tmp_path / name).write_bytes(b"hello")

@@ -117,6 +117,8 @@ NUMBERS = "\n".join(["zip,age", *(f"0{i},{i}" for i in range(10, 20))])
     [
         "a b,c,d\nx y,1,2;3\nu,3,4\n",
         "a b;c;d\nx y;1;2,3\n'u';3;4\n",
+        "a, b;c;d, e\n1;1;3\n2;3;x\n",
+        "a b\tc\td\nx y\t1\tz\nu v\t3\tw\n",
         "a b\tc\td\nx y\t1\t2,3\nu,v\t3\t4\n",
         "  a  c d\nx\t1   'y' \nu 3 4\n\n",
         'a c d\n"x, y" 1 2\nu 3 4\n',
@@ -130,6 +132,11 @@ def test_separators_are_told_by_the_first_lines(tmp_path, text):
 @pytest.mark.parametrize("text", ["full name\nJohn\nJane\n", "name\nJohn Doe\nJane Roe\n"])
 def test_one_column_of_words_is_not_split(tmp_path, text):
     assert len(table(tmp_path, text).columns) == 1
+
+
+def test_a_comma_is_never_within_a_value_that_blanks_end(tmp_path):
+    with pytest.raises(InputError, match=r"t.csv line 2 has 2 values for 1 columns"):
+        table(tmp_path, "full name\nDoe, John\nRoe, Jane\n")
 
 
 def test_a_separator_that_is_said_is_taken(tmp_path):
