@@ -129,10 +129,12 @@ def _pulls(records: Mixed, trained: Mixed, fresh: Mixed) -> np.ndarray:
     """Returns of how many records each member [0] and held-out record [1] is the nearest, float64 [2, n]."""
     (at, far), (at_fresh, far_fresh) = (nearest(records, side, 1, 2) for side in (trained, fresh))
     to_trained = ((far < far_fresh) + 0.5 * (far == far_fresh))[:, 0]
-    return np.stack([
-        np.bincount(at[:, 0], to_trained, trained.size),
-        np.bincount(at_fresh[:, 0], 1.0 - to_trained, fresh.size),
-    ])
+    return np.stack(
+        [
+            np.bincount(at[:, 0], to_trained, trained.size),
+            np.bincount(at_fresh[:, 0], 1.0 - to_trained, fresh.size),
+        ]
+    )
 
 
 def _dealt(rng: np.random.Generator, pulls: np.ndarray, num_permutations: int) -> float:

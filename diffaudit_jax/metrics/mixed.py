@@ -1,7 +1,7 @@
 """Records of numbers and categories as points, and which of them are nearest.
 
 Numbers are divided by a range, and each category that differs counts 1; so does a number that only one of two records
-has. With p = 1 it is Gower's distance without his mean; with p = 2, the Euclidean one of one-hot categories over sqrt(2).
+has. With p = 1 that is Gower's distance without his mean; with p = 2, Euclid's with categories one-hot over sqrt(2).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,10 +32,12 @@ class Mixed(NamedTuple):
 
     def of(self, names: Collection[str]) -> "Mixed":
         """Returns the records as far as these columns tell."""
-        return self._replace(**{
-            part: {name: column for name, column in getattr(self, part).items() if name in names}
-            for part in ("numbers", "codes", "missing")
-        })
+        return self._replace(
+            **{
+                part: {name: column for name, column in getattr(self, part).items() if name in names}
+                for part in ("numbers", "codes", "missing")
+            }
+        )
 
     def take(self, rows: np.ndarray) -> "Mixed":
         """Returns the records at these positions."""

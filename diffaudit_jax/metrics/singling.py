@@ -173,7 +173,9 @@ def _random(rng: np.random.Generator, drawn: _Records, size: int) -> Guess:
         value = rng.choice(np.unique(drawn.values[:, i]))
         if np.isnan(value):
             return Term(i, str(rng.choice(["missing", "there"])), 0.0)
-        return Term(i, str(rng.choice(["==", "!=", "<=", ">=", "<", ">"][: 6 if drawn.numeric[i] else 2])), float(value))
+        return Term(
+            i, str(rng.choice(["==", "!=", "<=", ">=", "<", ">"][: 6 if drawn.numeric[i] else 2])), float(value)
+        )
 
     return tuple(term(i) for i in np.sort(rng.permutation(drawn.values.shape[1])[:size]).tolist())
 

@@ -99,7 +99,10 @@ def marginals(members: Table, synthetic: Table, holdout: Table | None = None) ->
     holdout = None if holdout is None else matched(members, holdout, "holdout")
 
     def marginal(name: str, column: np.ndarray) -> Marginal:
-        numeric, others = column.dtype.kind == "f", [None if t is None else t.columns[name] for t in (synthetic, holdout)]
+        numeric, others = (
+            column.dtype.kind == "f",
+            [None if t is None else t.columns[name] for t in (synthetic, holdout)],
+        )
         far = [None if other is None else (_ks if numeric else _tv)(column, other) for other in others]
         moved = [None if other is None or not numeric else _wasserstein(column, other) for other in others]
         return Marginal(name, numeric, far[0] or 0.0, far[1], *moved)
