@@ -110,7 +110,7 @@ def copies(
     trials = m / max(1.0, 2 * each * float(np.var(pulls, ddof=1)) / m)
     low, high = (float(limit(count / m * trials, trials, error)) for limit in (binomial_low, binomial_high))
     share = Estimate(count / m, low, high)
-    return Copies(points[0].size, *close, each, share, _dealt(rng, pulls, num_permutations))
+    return Copies(points[0].size, close[0], close[1], each, share, _dealt(rng, pulls, num_permutations))
 
 
 def _some(rng: np.random.Generator, n: int, most: int) -> np.ndarray:

@@ -31,24 +31,25 @@ MOST_CLASSES, MOST_CATEGORIES, BLOCK = 20, 100, 2**22
 
 
 def _boosting(numeric: np.ndarray, seed: int) -> Pipeline:
-    """Trees split numbers that are missing, and categories as such."""
-    categories = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=MOST_CATEGORIES
-    )
-    sides = _columns(numeric, "passthrough", categories)
-    grouped = np.arange(len(numeric)) >= np.count_nonzero(numeric)
-    classifier = HistGradientBoostingClassifier(categorical_features=grouped, early_stopping=False, random_state=seed)
-    return make_pipeline(sides, classifier)
+    """Its trees split categories as such."""
+    unseen: dict[str, Any] = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan}
+    columns = _columns(numeric, OrdinalEncoder(max_categories=MOST_CATEGORIES, **unseen), "passthrough")
+    settings: dict[str, Any] = {"categorical_features": np.arange(np.count_nonzero(~numeric)), "early_stopping": False}
+    return make_pipeline(columns, HistGradientBoostingClassifier(random_state=seed, **settings))
 
 
 def _linear(classifier: Callable[[int], Any], numeric: np.ndarray, seed: int) -> Pipeline:
-    numbers = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    categories = OneHotEncoder(handle_unknown="ignore", max_categories=MOST_CATEGORIES, sparse_output=False)
-    return make_pipeline(_columns(numeric, make_pipeline(numbers, StandardScaler()), categories), classifier(seed))
+    one_hot = OneHotEncoder(handle_unknown="ignore", max_categories=MOST_CATEGORIES, sparse_output=False)
+    return make_pipeline(_columns(numeric, one_hot, StandardScaler()), classifier(seed))
 
 
-def _columns(numeric: np.ndarray, numbers: Any, categories: Any) -> ColumnTransformer:
-    parts = [("numbers", numbers, np.flatnonzero(numeric)), ("categories", categories, np.flatnonzero(~numeric))]
+def _columns(numeric: np.ndarray, categories: Any, numbers: Any) -> ColumnTransformer:
+    """Categories first: how many columns numbers become depends on which are missing."""
+    there = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    parts = [
+        ("categories", categories, np.flatnonzero(~numeric)),
+        ("numbers", make_pipeline(there, numbers), np.flatnonzero(numeric)),
+    ]
     return ColumnTransformer([part for part in parts if len(part[2])])
 
 
@@ -111,7 +112,7 @@ def efficacy(
     """Trains classifiers on the synthetic table and on the members, and tests both on the same records.
 
     Categories are one-hot (the commonest 100 of a column) and numbers standardised, as the table that trains knows
-    them; a missing number is the median, and a column of its own says so. Boosting takes both as they are.
+    them; a missing number is the median, and a column of its own says so. Boosting takes categories as they are.
 
     Differences and F1 have bootstrap intervals: the test records weigh anew (exponential weights, which leave out no
     class), the same for both classifiers. Accuracy has Clopper-Pearson's, and the AUC of two classes that of `auc`.

@@ -158,12 +158,12 @@ def _multivariate(rng: np.random.Generator, drawn: _Records, size: int) -> Itera
     def term(i: int, value: float) -> Term:
         if np.isnan(value):
             return Term(i, "missing", 0.0)
-        return Term(i, "==" if not drawn.numeric[i] else ">=" if value > middle[i] else "<=", float(value))
+        return Term(i, "==" if not drawn.numeric[i] else ">=" if value > middle[i] else "<=", value)
 
     for _ in range(MOST_BATCHES):
         rows = rng.integers(len(drawn.values), size=BATCH)
         columns = [np.sort(rng.permutation(len(middle))[:size]).tolist() for _ in rows]
-        yield [tuple(term(i, drawn.values[row, i]) for i in at) for row, at in zip(rows, columns, strict=True)]
+        yield [tuple(term(i, float(drawn.values[row, i])) for i in at) for row, at in zip(rows, columns, strict=True)]
 
 
 def _random(rng: np.random.Generator, drawn: _Records, size: int) -> Guess:

@@ -126,8 +126,10 @@ def _risky(document: dict[str, Any]) -> list[str]:
     num, found = len(document["risks"]), risky(document)
     if not num or document["counts"]["holdout"] is None:
         return []
-    said = f"Of {num} attacks after regulators' three risks, {len(found)} find more of training records than of others"
-    said += f" (all together at {percent(document['level'])})"
+    said = (
+        f"Of {num} attacks after regulators' three risks, {len(found)} {'finds' if len(found) == 1 else 'find'} more "
+    )
+    said += f"of training records than of others (all together at {percent(document['level'])})"
     if not found:
         return [f"{said}."]
     return [f"{said}; the greatest risk is that of {_named(found[0])}, {_size(found[0])}."]
@@ -143,11 +145,12 @@ def _size(risk: dict[str, Any]) -> str:
 
 
 def _far(document: dict[str, Any]) -> list[str]:
-    worst = max(document["columns"], key=lambda column: column["distance"] - (column["floor"] or 0.0))
-    floor = "" if worst["floor"] is None else f", where held-out records are at {worst['floor']:.2f}"
-    return [
-        f"The column that is furthest off is {quoted(worst['name'])}, at a distance of {worst['distance']:.2f}{floor}."
-    ]
+    beyond = {column["name"]: column["distance"] - (column["floor"] or 0.0) for column in document["columns"]}
+    worst = max(document["columns"], key=lambda column: beyond[column["name"]])
+    if beyond[worst["name"]] <= 0:
+        return ["No column is further from that of training records than that of held-out records is."]
+    said = f"The column that is furthest off is {quoted(worst['name'])}, at a distance of {worst['distance']:.2f}"
+    return [f"{said}." if worst["floor"] is None else f"{said}, where held-out records are at {worst['floor']:.2f}."]
 
 
 def _learned(document: dict[str, Any]) -> list[str]:
