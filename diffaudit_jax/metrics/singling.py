@@ -129,14 +129,16 @@ def _first(values: np.ndarray) -> np.ndarray:
 
 
 def _single(source: Iterator[list[Guess]], drawn: _Records, most: int) -> list[Guess]:
-    """Takes guesses that hold for one synthetic record, each once, until there are enough or no more."""
-    found: dict[Guess, None] = {}
+    """Takes guesses that hold for one synthetic record, each once, until there are enough or no new ones come."""
+    found: list[Guess] = []
+    tried: set[Guess] = set()
     for batch in source:
-        batch = [guess for guess in batch if guess not in found]
-        found |= dict.fromkeys(guess for guess, n in zip(batch, drawn.counts(batch), strict=True) if n == 1)
-        if len(found) >= most:
+        batch = [guess for guess in dict.fromkeys(batch) if guess not in tried]
+        tried.update(batch)
+        found += [guess for guess, n in zip(batch, drawn.counts(batch), strict=True) if n == 1]
+        if len(found) >= most or not batch:
             break
-    return list(found)[:most]
+    return found[:most]
 
 
 def _univariate(rng: np.random.Generator, drawn: _Records) -> Iterator[list[Guess]]:
