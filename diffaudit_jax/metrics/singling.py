@@ -29,6 +29,7 @@ OPERATORS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "missing": lambda x, v: np.isnan(x),
     "there": lambda x, v: ~np.isnan(x),
 }
+RELATIONS = tuple(OPERATORS)[:6]
 
 
 class Term(NamedTuple):
@@ -106,7 +107,7 @@ def singling_out(
     size = 1 if univariate else min(num_columns, len(real.numeric))
     source = _univariate(rng, drawn) if univariate else _multivariate(rng, drawn, size)
     told = _single(source, drawn, guesses)
-    blind = [_random(rng, drawn, size) for _ in range(guesses)]
+    blind = _random(rng, drawn, size, guesses)
     main, baseline = (int((real.counts(each) == 1).sum()) for each in (told, blind))
     control = None if not fresh else _proportional(fresh[0].counts(told), len(fresh[0].values), len(real.values))
     of = predicates if univariate else f"{predicates}, {size} columns"
@@ -120,12 +121,15 @@ def _records(tables: Sequence[Table]) -> list[_Records]:
         columns.append(joined if joined.dtype.kind == "f" else np.unique(joined, return_inverse=True)[1].astype(float))
     parts = np.split(np.column_stack(columns), np.cumsum([len(table) for table in tables])[:-1])
     numeric = tuple(column.dtype.kind == "f" for column in tables[0].columns.values())
-    return [_Records(part[_first(part)], numeric) for part in parts]
+    return [_Records(np.asfortranarray(part[_first(part)]), numeric) for part in parts]  # asked column by column
 
 
 def _first(values: np.ndarray) -> np.ndarray:
     """Returns where the first of each set of equal rows is, in order; two missing numbers are equal."""
-    return np.sort(np.unique(np.where(np.isnan(values), -np.inf, values), axis=0, return_index=True)[1])
+    filled = np.where(np.isnan(values), -np.inf, values)
+    order = np.lexsort(filled.T)  # stable: equal rows stay in order
+    other = (filled[order[1:]] != filled[order[:-1]]).any(axis=1)
+    return np.sort(order[np.concatenate([[True], other])])
 
 
 def _single(source: Iterator[list[Guess]], drawn: _Records, most: int) -> list[Guess]:
@@ -168,18 +172,19 @@ def _multivariate(rng: np.random.Generator, drawn: _Records, size: int) -> Itera
         yield [tuple(term(i, float(drawn.values[row, i])) for i in at) for row, at in zip(rows, columns, strict=True)]
 
 
-def _random(rng: np.random.Generator, drawn: _Records, size: int) -> Guess:
+def _random(rng: np.random.Generator, drawn: _Records, size: int, guesses: int) -> list[Guess]:
     """Draws columns, and of each a value that the synthetic table has and a relation to it."""
+    values = [np.unique(column) for column in drawn.values.T]
 
     def term(i: int) -> Term:
-        value = rng.choice(np.unique(drawn.values[:, i]))
+        value = rng.choice(values[i])
         if np.isnan(value):
             return Term(i, str(rng.choice(["missing", "there"])), 0.0)
-        return Term(
-            i, str(rng.choice(["==", "!=", "<=", ">=", "<", ">"][: 6 if drawn.numeric[i] else 2])), float(value)
-        )
+        relations = RELATIONS if drawn.numeric[i] else RELATIONS[:2]
+        return Term(i, str(rng.choice(relations)), float(value))
 
-    return tuple(term(i) for i in np.sort(rng.permutation(drawn.values.shape[1])[:size]).tolist())
+    columns = [np.sort(rng.permutation(len(values))[:size]).tolist() for _ in range(guesses)]
+    return [tuple(map(term, each)) for each in columns]
 
 
 def _proportional(counts: np.ndarray, n: int, members: int) -> float:

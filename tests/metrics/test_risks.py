@@ -136,8 +136,7 @@ def holds(value, term):
 
 def test_random_guesses_are_of_every_kind():
     (made,) = singling._records([drawn(45, 1, 0.3)])
-    rng = np.random.default_rng(0)
-    guesses = [singling._random(rng, made, 1) for _ in range(2000)]
+    guesses = singling._random(np.random.default_rng(0), made, 1, 2000)
     assert {guess[0].operator for guess in guesses} == set(singling.OPERATORS)
     counts = made.counts(guesses)
     for (term,), count in zip(guesses, counts.tolist(), strict=True):
