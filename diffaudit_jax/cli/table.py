@@ -1,6 +1,6 @@
 """diffaudit table: of what use a synthetic table is, and what it shows of who trained its generator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,7 +135,7 @@ def _drawn(options: TableAudit) -> Sides:
     with stage("sampling") as show:
         key = jax.random.fold_in(jax.random.key(options.seed), 4)
         x = draw_bank(key, subject.target, num, labels=labels, block=1024, progress=show)
-    made = subject.encoder.decode(x, labels)
+    made = replace(subject.encoder.decode(x, labels), name=options.generator.name)
     return Sides(_kept(split.members, made), _kept(split.nonmembers, made), made, label, subject.source)
 
 
