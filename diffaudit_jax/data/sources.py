@@ -8,6 +8,7 @@ from diffaudit_jax.data.arrays import read_npz, with_columns
 from diffaudit_jax.data.embedded import FILES, read_embedded
 from diffaudit_jax.data.idx import is_idx, read_idx_images
 from diffaudit_jax.data.images import SUFFIXES, read_folder
+from diffaudit_jax.data.parquet import read_parquet
 from diffaudit_jax.data.pool import Pool
 from diffaudit_jax.data.table import Table, read_csv, with_groups
 from diffaudit_jax.data.tfds import PREFIX, read_tfds
@@ -25,6 +26,7 @@ def load(source: str | os.PathLike, *, groups: str | None = None, labels: str | 
     | `train-images-idx3-ubyte.gz` | an IDX file, with the labels file beside it (`data.idx`)                        |
     | `tfds:cifar10:train`         | a prepared TFDS dataset, without TensorFlow (`data.tfds`)                       |
     | `records.csv`, `.csv.gz`     | a table (`data.table`)                                                          |
+    | `records.parquet`            | a table (`data.parquet`)                                                        |
 
     An embedded name wins over a file of the same name: write ``./name`` for the file.
 
@@ -63,6 +65,8 @@ def _read(source: str) -> Pool | Table:
         return read_npz(path, path.name)
     if path.name.endswith((".csv", ".csv.gz")):
         return read_csv(path, path.name)
+    if path.suffix == ".parquet":
+        return read_parquet(path, path.name)
     if is_idx(path):
         return read_idx_images(path)
     if path.suffix.lower() in SUFFIXES:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffaudit_jax.data import Table, load
+from diffaudit_jax.data import table as tables
 from diffaudit_jax.data.table import read_csv
 from diffaudit_jax.types import InputError
 
@@ -85,6 +86,21 @@ def test_hashes_know_one_zero_and_one_missing_number(tmp_path):
     assert len(set(table(tmp_path, 'a\n0\n-0.0\n?\n""\n1\n').hashes())) == 3
 
 
+PINNED = [
+    "0d59feef15f72b436fc6ef8db5403e74e6e18216320eef3fb86a01f64483e71c",
+    "d0671492aaf142c21e3d9368db747b41e6cfb2c3420c1c3e2a88a905c02ed2d8",
+    "857ef874cc0c27ebef97d829f638a4885b82d655452f0cf9a758673bea35f732",
+]
+
+
+@pytest.mark.parametrize("block", [1, 2, 8192])
+def test_hashes_stay_what_stored_runs_know(monkeypatch, block):
+    columns = {"age": [39.0, np.nan, -0.0], "job": ["Clerk", "?", 'é"日本'], "x y": [1e9, 0.1, 2.0]}
+    monkeypatch.setattr(tables, "BLOCK", block)
+    got = Table({key: np.array(column) for key, column in columns.items()}, np.arange(3), "t")
+    assert got.hashes().tolist() == PINNED
+
+
 def test_take_keeps_rows_and_groups(tmp_path):
     part = table(tmp_path, groups="job").take(np.array([3, 1]))
     assert part.rows.tolist() == [3, 1]
@@ -93,7 +109,82 @@ def test_take_keeps_rows_and_groups(tmp_path):
     assert table(tmp_path, groups="age").groups.tolist() == [39, 50, 38, 39]
 
 
+NUMBERS = "\n".join(["zip,age", *(f"0{i},{i}" for i in range(10, 20))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a b,c,d\nx y,1,2;3\nu,3,4\n",
+        "a b;c;d\nx y;1;2,3\n'u';3;4\n",
+        "a b\tc\td\nx y\t1\t2,3\nu,v\t3\t4\n",
+        "  a  c d\nx\t1   'y' \nu 3 4\n\n",
+        'a c d\n"x, y" 1 2\nu 3 4\n',
+    ],
+)
+def test_separators_are_told_by_the_first_lines(tmp_path, text):
+    got = table(tmp_path, text)
+    assert [len(got), len(got.columns), got.columns["c"].tolist()] == [2, 3, [1.0, 3.0]]
+
+
+@pytest.mark.parametrize("text", ["full name\nJohn\nJane\n", "name\nJohn Doe\nJane Roe\n"])
+def test_one_column_of_words_is_not_split(tmp_path, text):
+    assert len(table(tmp_path, text).columns) == 1
+
+
+def test_a_separator_that_is_said_is_taken(tmp_path):
+    (tmp_path / "t.csv").write_text("full name\nJohn Doe\nJane Roe\n")
+    assert read_csv(tmp_path / "t.csv", "t", separator=",").columns["full name"].tolist() == ["John Doe", "Jane Roe"]
+
+
+def test_without_a_header_columns_are_numbered(tmp_path):
+    (tmp_path / "t.data").write_text("A11 6 4 1\nA12 48 2 2\n")
+    got = read_csv(tmp_path / "t.data", "t", header=False)
+    assert (got.numeric, got.categorical, len(got)) == (("c1", "c2", "c3"), ("c0",), 2)
+    with pytest.raises(InputError, match="t line 2 has 1 values for 2 columns"):
+        read_csv(_written(tmp_path, "1,2\n3\n"), "t", header=False)
+    with pytest.raises(InputError, match="t has no record: give at least one"):
+        read_csv(_written(tmp_path, "\n"), "t", header=False)
+
+
+def test_types_that_are_said_are_taken(tmp_path):
+    got = read_csv(_written(tmp_path, NUMBERS), "t", types={"zip": "categorical"})
+    assert got.columns["zip"][0] == "010"
+    assert got.numeric == ("age",)
+
+
+@pytest.mark.parametrize(("words", "refused"), [(1, True), (2, False)])
+def test_a_word_among_numbers_is_a_mistake_up_to_a_tenth(tmp_path, words, refused):
+    # 18 numbers and 2 words are 90 % numbers, not more; missing values do not count.
+    path = _written(tmp_path, "\n".join(["a,b", *["3,x"] * 10, "?,x", *["n/a,x"] * words, *["4.5,x"] * 8]))
+    if not refused:
+        assert read_csv(path, "t").categorical == ("a", "b")
+        return
+    with pytest.raises(InputError, match=r"t: column 'a' has 'n/a' on line 13 but numbers in 18 of 19 values: mend it"):
+        read_csv(path, "t")
+    assert read_csv(path, "t", types={"a": "categorical"}).categorical == ("a", "b")
+
+
+def _written(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    return tmp_path / "t.csv"
+
+
+SAID = {
+    "unknown column": ({"zap": "numeric"}, "unknown column 'zap': did you mean 'zip'"),
+    "unknown type": ({"zip": "number"}, "unknown type of column 'zip' 'number': did you mean 'numeric'"),
+    "words": ({"job": "numeric"}, "t: column 'job' has 'b' on line 2 but numbers in 1 of 3 values: mend it"),
+}
+
+
+@pytest.mark.parametrize(("types", "message"), SAID.values(), ids=SAID)
+def test_types_that_cannot_be_are_refused(tmp_path, types, message):
+    with pytest.raises(InputError, match=message):
+        read_csv(_written(tmp_path, "zip,job\n1,b\n2,c\n3,4\n4,\n"), "t", types=types)
+
+
 BAD = {
+    "lone carriage return": ("a,b\n1,2\r3,4\n", {}, r"t.csv cannot be read as separated values \(.*\): save it again"),
     "no record": ("a,b\n", {}, "t.csv has no record below its header"),
     "nothing": ("", {}, "t.csv has no record below its header"),
     "short line": ("a,b\n1,2\n\n3\n", {}, "t.csv line 4 has 1 values for 2 columns"),
