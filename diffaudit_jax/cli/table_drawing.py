@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from diffaudit_jax import data
 from diffaudit_jax.bank import drawn
-from diffaudit_jax.cli.drawing import Drawing, drawn_as
+from diffaudit_jax.cli.drawing import Drawing
 from diffaudit_jax.cli.subject import Weights, load_subject, told_of
 from diffaudit_jax.cli.table_columns import is_table, opened, values_of
 from diffaudit_jax.data.encoding import Encoder
@@ -95,8 +95,10 @@ def records(
 
 
 def _of_run(path: Path, weights: Weights, drawing: Drawing, num: int, seed: int, block: int) -> Records:
+    if drawing != Drawing():
+        raise InputError(f"{path} draws records by its own steps: leave --sampler, --steps and --guidance out.")
     subject = load_subject(path, weights)
-    target, record = drawn_as(subject, drawing, path), dict(subject.record)
+    target, record = subject.target, dict(subject.record)
     encoder, trainers = encoder_of(path, record), trainers_of(record)
     known_counts, labels = counts_of(record, encoder, trainers), None
     if target.num_classes is not None:
@@ -109,7 +111,7 @@ def _of_run(path: Path, weights: Weights, drawing: Drawing, num: int, seed: int,
             yield encoder.decode(x, None if labels is None else labels[start : start + len(x)])
             start += len(x)
 
-    told = told_of(subject) | {"drawn": {**target.config, "guidance": drawing.guidance}}
+    told = told_of(subject) | {"drawn": dict(target.config)}
     columns = tuple(column.name for column in encoder.columns)
     in_turn = labels is not None and known_counts is None
     names = encoder.label_names or ()
