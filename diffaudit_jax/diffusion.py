@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from diffaudit_jax.losses import losses, simple_loss
 from diffaudit_jax.process import Process, Variance, log_variance, posterior
 from diffaudit_jax.process.mixed import Mixed
-from diffaudit_jax.types import Example, Key, Prediction, Time
+from diffaudit_jax.types import Example, Prediction, Time
 
 _LN2 = 0.6931471805599453
 
@@ -36,17 +36,13 @@ class Diffusion:
       corrupt: ``corrupt(x0, t, eps) -> x_t``, eps being N(0, I) of the record's shape.
       losses: ``losses(pred, x0, t, eps, *, variance, clip)`` -> a NamedTuple of scalars, with `eps`, `x0` and `vlb`.
       objective: ``objective(pred, x0, t, eps)``, what training minimises.
-      draw: ``draw(key) -> t``, the times a model is trained at.
-      num_steps: Steps T of a discrete schedule, None for a continuous process.
-      times: ``times(num)``, a grid of times.
+      schedule: The Gaussian process itself, or that of the numbers: its times, steps and noise levels.
     """
 
     corrupt: Callable[[Example, Time, Example], Example]
     losses: Callable[..., Any]
     objective: Callable[[Prediction, Example, Time, Example], Time]
-    draw: Callable[[Key], Time]
-    num_steps: int | None
-    times: Callable[..., Any]
+    schedule: Process
 
 
 class TableLosses(NamedTuple):
@@ -61,21 +57,15 @@ class TableLosses(NamedTuple):
 
 def gaussian(process: Process) -> Diffusion:
     """The noising of a Gaussian process, trained by eps-MSE."""
-    return Diffusion(
-        process.corrupt,
-        partial(losses, process),
-        lambda pred, x0, t, eps: simple_loss(pred, eps),
-        process.draw,
-        process.num_steps,
-        process.times,
-    )
+    objective = lambda pred, x0, t, eps: simple_loss(pred, eps)  # noqa: E731
+    return Diffusion(process.corrupt, partial(losses, process), objective, process)
 
 
 def mixed(process: Mixed) -> Diffusion:
     """The noising of a table's records, trained by TabDDPM's loss."""
-    schedule, found = process.schedule, partial(table_losses, process)
+    found = partial(table_losses, process)
     objective = lambda pred, x0, t, eps: found(pred, x0, t, eps).eps  # noqa: E731
-    return Diffusion(process.corrupt, found, objective, schedule.draw, schedule.num_steps, schedule.times)
+    return Diffusion(process.corrupt, found, objective, process.schedule)
 
 
 def table_losses(

@@ -7,6 +7,7 @@ from diffaudit_jax.attacks.elbo import elbo as elbo
 from diffaudit_jax.attacks.fluctuation import fluctuation as fluctuation
 from diffaudit_jax.attacks.gradient import gradient_norms as gradient_norms
 from diffaudit_jax.attacks.likelihood import likelihood as likelihood
+from diffaudit_jax.attacks.nearest import mixed_distance as mixed_distance
 from diffaudit_jax.attacks.nearest import nearest as nearest
 from diffaudit_jax.attacks.property import Inferred as Inferred
 from diffaudit_jax.attacks.property import property_share as property_share

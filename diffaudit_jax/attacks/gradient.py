@@ -77,7 +77,7 @@ def gradient_norms(
     groups = (1, len(grid) * num_noises) if aggregate == "loss" else (len(grid), num_noises)
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Float[Array, " tensors"]:
-        check_steps(access.diffusion, grid)
+        check_steps(access.diffusion.schedule, grid)
         noise_key = evidence if common_noise else key
 
         def loss(params: Params, t: Time, eps: Example) -> Time:

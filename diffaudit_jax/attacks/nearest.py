@@ -90,6 +90,24 @@ def nearest(
     return Attack(spec, black_box, (bank, params), observe, score)
 
 
+def mixed_distance(num_numeric: int) -> Callable[[Params, Example], Float[Array, " d"]]:
+    """Makes the space in which records of a table are compared, for `nearest`: as Gower's, every column counts alike.
+
+    ||f(x) - f(g)||^2 = sum over numbers of (Phi(x) - Phi(g))^2 + how many categories differ
+
+    A number's quantile score becomes its rank in [0, 1] again, and one-hots that differ are a distance of 1.
+
+    Args:
+      num_numeric: Numbers of a record, which come first.
+    """
+
+    def features(params: Params, x: Example) -> Float[Array, " d"]:
+        del params
+        return jnp.concatenate([jax.scipy.special.ndtr(x[:num_numeric]), x[num_numeric:] / jnp.sqrt(2.0)])
+
+    return features
+
+
 def smallest(bank: Array, x: Float[Array, "*shape"], k: int) -> Float[Array, " k"]:
     """Returns the k smallest l2 distances from x to the samples of a bank [m, *shape], ascending.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffaudit_jax.attack import Score
-from diffaudit_jax.diffusion import Diffusion, TableLosses
+from diffaudit_jax.diffusion import TableLosses
 from diffaudit_jax.losses import Losses
 from diffaudit_jax.process import Process
 from diffaudit_jax.types import InputError, Time, known
@@ -101,7 +101,7 @@ def digits(grid: Float[np.ndarray, " times"]) -> list[float]:
     return [float(str(np.float32(t))) for t in grid]
 
 
-def check_steps(process: Process | Diffusion, grid: Float[np.ndarray, " times"]) -> None:
+def check_steps(process: Process, grid: Float[np.ndarray, " times"]) -> None:
     """Refuses times that a discrete schedule takes for clean data, or for one another.
 
     A coarse schedule rounds a small time to step 0, where sigma is 0 and no noise can be told.

@@ -74,7 +74,7 @@ def loss_trajectory(
     known("variance", variance, VARIANCES)
 
     def observe(access: WhiteBox, evidence: Key, key: Key, query: Query) -> Any:
-        check_steps(access.diffusion, grid)
+        check_steps(access.diffusion.schedule, grid)
         noise_key = evidence if common_noise else key
 
         def one(t: Time, eps: Example) -> Any:

@@ -1,15 +1,14 @@
 """Who is asked about: members and non-members of a run's own split, or those a user gives."""
 
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from diffaudit_jax import data
 from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.cli.table_split import split_of_run
 from diffaudit_jax.metrics.membership import FEWEST
 from diffaudit_jax.types import InputError, Query, known
 
@@ -58,9 +57,11 @@ def asked(options: Asked, split: data.Split, seed: int) -> data.Split:
 
 
 def split_of(options: Asked, path: Path, subject: Subject) -> data.Split:
-    """Returns the images given, or else the run's own split."""
+    """Returns the images or records given, or else the run's own split."""
     if (options.members is None) != (options.nonmembers is None):
         raise InputError("give --members and --nonmembers together: an audit compares the two.")
+    if subject.encoder is not None:
+        return split_of_run(options, subject.record, path)
     if options.members is not None and options.nonmembers is not None:
         return data.pair(_pool(options.members), _pool(options.nonmembers), duplicates=options.duplicates)
     if not {"data", "split"} <= set(subject.record):
@@ -69,25 +70,6 @@ def split_of(options: Asked, path: Path, subject: Subject) -> data.Split:
         return data.from_record(subject.record["split"], _pool(subject.record["data"], subject.record.get("groups")))
     except InputError as error:
         raise InputError(f"the images that {path} was split from are not as they were: {error}") from error
-
-
-def check_truth(split: data.Split, record: Mapping[str, Any] | None) -> None:
-    """Holds who is called a member against the hashes of what a run of our own was trained on."""
-    if record is None:
-        return
-    trained = {stored for side in ("members", "always") for stored in record.get(side, {}).get("hashes", ())}
-    seen = [int(np.isin(side.hashes(), list(trained)).sum()) for side in (split.members, split.nonmembers)]
-    if seen[1]:
-        raise InputError(
-            f"{seen[1]} of the {len(split.nonmembers)} images of --nonmembers are ones this run was trained on: take "
-            f"them out, or see whether --members and --nonmembers are swapped."
-        )
-    if seen[0] < len(split.members):
-        warnings.warn(
-            f"{len(split.members) - seen[0]} of the {len(split.members)} images of --members are none that this run "
-            f"was trained on, byte for byte: the audit says nothing about its training data then.",
-            stacklevel=2,
-        )
 
 
 def queries_of(split: data.Split, num_classes: int | None) -> Query:

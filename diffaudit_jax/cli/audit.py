@@ -11,13 +11,16 @@ import tyro
 from diffaudit_jax import attacks, data
 from diffaudit_jax.auditing import check_queries
 from diffaudit_jax.cli import black
-from diffaudit_jax.cli.asked import Asked, asked, check_sizes, check_truth, queries_of, split_of, strata_of
+from diffaudit_jax.cli.asked import Asked, asked, check_sizes, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
+from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.cli.setting import Setting, grid
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
+from diffaudit_jax.cli.synthetic import synthetic
+from diffaudit_jax.cli.truth import check_truth
 from diffaudit_jax.report import Report, Trajectory, membership_report, trajectory_study
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError
@@ -32,7 +35,7 @@ class Audit:
 
     run: tyro.conf.Positional[Path]
     """What to audit: a run directory of `diffaudit train`, a diffusers folder, or a .pt of improved- or
-    guided-diffusion."""
+    guided-diffusion; or generated images or records themselves, a folder, an .npz or a CSV."""
     out: Path
     """Directory for the report and what it was computed from; made if it does not exist."""
     asked: Annotated[Asked, tyro.conf.arg(name="")] = field(default_factory=Asked)
@@ -57,10 +60,12 @@ class Audit:
 def run_audit(options: Audit) -> Report:
     """Runs the command; returns the report it saved."""
     check(options)
-    subject = load_subject(options.run, options.weights)
-    return audit_subject(
-        subject, asked(options.asked, split_of(options.asked, options.run, subject), options.seed), options
-    )
+    if is_table(options.run):
+        subject, split = synthetic(options.run, options.asked)
+    else:
+        subject = load_subject(options.run, options.weights)
+        split = split_of(options.asked, options.run, subject)
+    return audit_subject(subject, asked(options.asked, split, options.seed), options)
 
 
 def check(options: Audit) -> None:
@@ -93,10 +98,17 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     """
     check_sizes(len(split.members), len(split.nonmembers))
     target, queries, member = subject.target, queries_of(split, subject.target.num_classes), split.member
-    check_truth(split, subject.record.get("split"))
+    if subject.encoder is None:
+        check_truth(split, subject.record.get("split"))
+    elif options.show_images:
+        raise InputError("--show-images shows images, and this is a model of a table: leave it out.")
     strata = strata_of(options.asked, split)
     setting = Setting(
-        options.asking, target.process, target.variance, jax.random.fold_in(jax.random.key(options.seed), 3)
+        options.asking,
+        None if target.diffusion is None else target.diffusion.schedule,
+        target.variance,
+        jax.random.fold_in(jax.random.key(options.seed), 3),
+        num_numeric=None if subject.encoder is None else subject.encoder.layout.num_numeric,
     )
     names = named(options.asking, target)
     check_answered(names, target)
@@ -148,7 +160,7 @@ def _prepared(setting: Setting, subject: Subject, options: Audit, surrogate: boo
     key_bank, key_surrogate = black.keys(options.seed)
     bank = black.draw(
         key_bank,
-        subject.target,
+        subject,
         options.asking,
         out=options.out / "bank",
         block=options.block,

@@ -13,7 +13,9 @@ from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.setting import Setting, blank
 from diffaudit_jax.cli.subject import Subject
-from diffaudit_jax.data import Pool
+from diffaudit_jax.cli.tables import TABDDPM, labels_like
+from diffaudit_jax.data import Encoder, Pool
+from diffaudit_jax.models.tabular import SIZES, TabDdpm, table_target
 from diffaudit_jax.target import Target, redrawn
 from diffaudit_jax.types import InputError, Key, known
 
@@ -25,7 +27,8 @@ def draws(target: Target) -> bool:
 
 def calls(target: Target, asking: Asking) -> int:
     """Returns the network calls that the bank takes."""
-    steps = 1 if target.process is None else asking.bank_steps
+    own = 1 if target.noising is None else target.noising.schedule.steps
+    steps = own if target.process is None else asking.bank_steps
     return asking.bank * steps if draws(target) else 0
 
 
@@ -39,6 +42,11 @@ def blanks(setting: Setting, subject: Subject) -> Setting:
     if asking.surrogate_steps < 1:
         raise InputError(f"--surrogate-steps must be at least 1, got {asking.surrogate_steps}.")
     num = asking.bank if draws(target) else len(target.params)
+    if subject.encoder is not None:
+        model = _tabddpm(subject.encoder)
+        key = jax.random.key(0)
+        surrogate = table_target(model, model.network.init(key))
+        return setting._replace(bank=np.zeros((num, *target.shape), np.float32), surrogate=surrogate)
     schedule = process.from_config(models.FAMILIES[surrogate_family(subject, asking)].schedule)
     return setting._replace(bank=np.zeros((num, *target.shape), np.uint8), surrogate=blank(schedule, target.shape))
 
@@ -60,24 +68,29 @@ def prepared(subject: Subject, asking: Asking, names: tuple[str, ...]) -> dict[s
 
 def surrogate_family(subject: Subject, asking: Asking) -> str:
     """Returns the family of the surrogate: that asked for, the own one of a diffusion run, or ddpm."""
+    if subject.encoder is not None:
+        return known("model of a table", asking.surrogate_model or TABDDPM, (TABDDPM,))
     own = str(subject.record.get("family"))
     return known("model", asking.surrogate_model or (own if own in models.FAMILIES else "ddpm"), models.FAMILIES)
 
 
-def draw(key: Key, target: Target, asking: Asking, *, out: Path, block: int, mesh: Mesh) -> np.ndarray:
-    """Draws the bank, or takes the images that the target consists of; uint8 [m, *shape].
+def draw(key: Key, subject: Subject, asking: Asking, *, out: Path, block: int, mesh: Mesh) -> np.ndarray:
+    """Draws the bank, or takes what the target consists of; uint8 [m, *shape], or float32 records.
 
     Args:
       key: Key of the bank.
-      target: Who is asked for images.
+      subject: Who is asked.
       asking: How many, in how many steps.
       out: Directory from which a bank that was stopped goes on.
       block: Images per dispatch.
       mesh: Devices.
     """
+    target = subject.target
     if not draws(target):
         return np.asarray(target.params)
-    labels = None if target.num_classes is None else np.arange(asking.bank) % target.num_classes
+    labels = labels_like(subject.record, asking.bank, 0)
+    if labels is None and target.num_classes is not None:
+        labels = np.arange(asking.bank) % target.num_classes
     quick = target if target.process is None else redrawn(target, sampler="ddim", sample_steps=asking.bank_steps)
     with stage("drawing the bank") as show:
         return draw_bank(key, quick, asking.bank, labels=labels, block=block, mesh=mesh, out=out, progress=show)
@@ -94,6 +107,8 @@ def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking
       out: Run directory.
     """
     name = surrogate_family(subject, asking)
+    if subject.encoder is not None:
+        return _table_surrogate(key, bank, subject.encoder, asking, out)
     family = models.FAMILIES[name]
     schedule = process.from_config(family.schedule)
     weight = models.hybrid_weight(family, schedule)
@@ -108,6 +123,26 @@ def train_surrogate(key: Key, bank: np.ndarray, subject: Subject, asking: Asking
             recipe,
             out=out,
             record={"family": name},
+            progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
+        ).target
+
+
+def _tabddpm(encoder: Encoder) -> TabDdpm:
+    return models.tabddpm(*encoder.layout, **SIZES["small"])
+
+
+def _table_surrogate(key: Key, bank: np.ndarray, encoder: Encoder, asking: Asking, out: Path) -> Target:
+    pool = Pool(bank, np.arange(len(bank)), "bank")
+    batch = min(1024, len(bank))
+    recipe = training.Recipe(asking.surrogate_steps, batch, 2e-3, warmup_steps=50, ema_decay=0.99, anneal=True)
+    with stage("training the surrogate") as show:
+        return training.fit_table(
+            key,
+            _tabddpm(encoder),
+            pool,
+            recipe,
+            out=out,
+            record={"family": TABDDPM},
             progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
         ).target
 

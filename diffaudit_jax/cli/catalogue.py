@@ -32,14 +32,14 @@ class Entry(NamedTuple):
       observed: Name of what is asked; entries that share it are scores of the same answers.
       make: Makes it.
       about: What it measures, in a few words.
-      of: What it asks about: a diffusion model, a VAE, or any that draws images.
+      of: What it asks about: a diffusion model, one of images or of a table, a VAE, or any that draws.
     """
 
     access: AccessName
     observed: str
     make: Callable[[Setting], Attack]
     about: str
-    of: Literal["diffusion", "vae", "any"] = "diffusion"
+    of: Literal["diffusion", "images", "table", "vae", "any"] = "diffusion"
 
 
 ACCESS: tuple[AccessName, ...] = ("white", "gray", "variation", "black")
@@ -56,11 +56,11 @@ def named(asking: Asking, target: Target | None = None) -> tuple[str, ...]:
     Raises:
       InputError: if there is none, one is unknown, or one needs more access than the attacker has.
     """
-    vae = target is not None and target.bound is not None
-    usual = ("elbo",) if vae else USUAL
+    kind = kind_of(target)
+    usual = ("elbo",) if kind == "vae" else USUAL
     usual = usual if asking.access == "white" else (f"all-{asking.access}",)
     words = usual if asking.attack is None else [part for word in asking.attack for part in word.split(",") if part]
-    names = list(dict.fromkeys(name for word in words for name in _meant(word, asking.access, vae)))
+    names = list(dict.fromkeys(name for word in words for name in _meant(word, asking.access, kind)))
     if not names:
         raise InputError("no attack is named: give --attack some of those that `diffaudit attacks` lists.")
     for name in names:
@@ -70,7 +70,7 @@ def named(asking: Asking, target: Target | None = None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _meant(word: str, access: AccessName, vae: bool) -> list[str]:
+def _meant(word: str, access: AccessName, kind: str) -> list[str]:
     kinds = {f"all-{kind}": kind for kind in ACCESS}
     if word == "all":
         found = [name for name, entry in ENTRIES.items() if ACCESS.index(entry.access) >= ACCESS.index(access)]
@@ -78,8 +78,19 @@ def _meant(word: str, access: AccessName, vae: bool) -> list[str]:
         found = [name for name, entry in ENTRIES.items() if entry.access == kinds[word]]
     else:
         return [known("attack", word, [*ENTRIES, "all", *kinds])]
-    # Of a VAE no attack is gray-box: those that there are say what is wrong.
-    return [name for name in found if ENTRIES[name].of in ("any", "vae" if vae else "diffusion")] or found
+    # Of a VAE or a table no attack is gray-box: those that there are say what is wrong.
+    return [name for name in found if ENTRIES[name].of in ASKED[kind]] or found
+
+
+def kind_of(target: Target | None) -> str:
+    """Returns what a target is to the catalogue, a key of `ASKED`; None is a diffusion model of images."""
+    if target is not None and target.bound is not None:
+        return "vae"
+    return "table" if target is not None and target.noising is not None else "images"
+
+
+ASKED = {"images": ("any", "diffusion", "images"), "table": ("any", "diffusion", "table"), "vae": ("any", "vae")}
+"""Kind of model -> which entries ask about it."""
 
 
 def check_answered(names: tuple[str, ...], target: Target) -> None:
@@ -89,9 +100,19 @@ def check_answered(names: tuple[str, ...], target: Target) -> None:
       InputError: if one is.
     """
     for name in names:
-        if ENTRIES[name].of == "vae" and target.bound is None:
+        of, kind = ENTRIES[name].of, kind_of(target)
+        if kind == "table" and of not in ASKED[kind]:
+            raise InputError(
+                f"{name} follows Gaussian noise, and a table's categories are noised otherwise: leave it out."
+                if of == "images"
+                else f"{name} asks the encoder of a VAE, and this model has none: leave it out."
+            )
+        if of == "table" and kind != "table":
+            raise InputError(f"{name} asks about columns of a table, and this model is of images: leave it out.")
+        if of == "vae" and target.bound is None:
             raise InputError(f"{name} asks the encoder of a VAE, and this model has none: leave it out.")
-        if ENTRIES[name].of == "diffusion" and target.process is None and "images" not in target.config:
+        asks = of in ("diffusion", "images") and kind != "table"
+        if asks and target.process is None and "images" not in target.config:
             other = "" if target.bound is None else "--attack elbo or "
             raise InputError(
                 f"{name} asks a diffusion model, and this one only draws images: give {other}--access black."
@@ -156,13 +177,16 @@ def _rediffuse(setting: Setting) -> Attack:
 
 def _nearest(k: int, setting: Setting) -> Attack:
     assert setting.bank is not None, "a bank is drawn before black-box attacks are made"
-    return attacks.nearest(setting.bank, k=k)
+    columns = setting.num_numeric
+    return attacks.nearest(setting.bank, k=k, features=None if columns is None else attacks.mixed_distance(columns))
 
 
 def _surrogate(setting: Setting) -> Attack:
     surrogate = setting.surrogate
     assert surrogate is not None, "a surrogate is trained before it is asked"
-    inner = _loss("eps", setting._replace(process=surrogate.process, variance=surrogate.variance))
+    diffusion = surrogate.diffusion
+    assert diffusion is not None
+    inner = _loss("eps", setting._replace(process=diffusion.schedule, variance=surrogate.variance))
     return attacks.by_surrogate(inner, surrogate)
 
 
@@ -172,17 +196,27 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "x0-loss": Entry("white", "trajectory", partial(_loss, "x0"), "error of the predicted clean image"),
     "vlb-loss": Entry("white", "trajectory", partial(_loss, "vlb"), "terms of the variational bound"),
+    "numeric-loss": Entry(
+        "white", "trajectory", partial(_loss, "numeric"), "of a table, the part of eps-loss of its numbers", of="table"
+    ),
+    "categorical-loss": Entry(
+        "white", "trajectory", partial(_loss, "categorical"), "of a table, the part of its categories", of="table"
+    ),
     "gsa1": Entry("white", "gsa1", partial(_gsa, "loss"), "gradient of the mean loss, a norm per tensor of weights"),
     "gsa2": Entry("white", "gsa2", partial(_gsa, "gradient"), "gradient of each time's loss, norms averaged"),
-    "likelihood": Entry("white", "likelihood", _likelihood, "log density along the probability-flow ODE"),
+    "likelihood": Entry("white", "likelihood", _likelihood, "log density along the probability-flow ODE", of="images"),
     "elbo": Entry("white", "elbo", _elbo, "bound of a VAE, over draws of its code", of="vae"),
-    "x0-api": Entry("gray", "x0-api", _x0_api, "error of the clean image that a service shows"),
-    "secmi": Entry("gray", "secmi", _secmi, "error of one DDIM step up in noise and back"),
-    "pia": Entry("gray", "pia", partial(_pia, False), "change of the noise estimate when it is what is added"),
-    "pian": Entry("gray", "pian", partial(_pia, True), "the same, of an estimate scaled to the size of noise"),
-    "sima": Entry("gray", "sima", _sima, "noise seen in the query itself"),
-    "pfami": Entry("gray", "pfami", _pfami, "rise of the loss when the query is cropped"),
-    "rediffuse": Entry("variation", "rediffuse", _rediffuse, "distance to the mean of variations"),
+    "x0-api": Entry("gray", "x0-api", _x0_api, "error of the clean image that a service shows", of="images"),
+    "secmi": Entry("gray", "secmi", _secmi, "error of one DDIM step up in noise and back", of="images"),
+    "pia": Entry(
+        "gray", "pia", partial(_pia, False), "change of the noise estimate when it is what is added", of="images"
+    ),
+    "pian": Entry(
+        "gray", "pian", partial(_pia, True), "the same, of an estimate scaled to the size of noise", of="images"
+    ),
+    "sima": Entry("gray", "sima", _sima, "noise seen in the query itself", of="images"),
+    "pfami": Entry("gray", "pfami", _pfami, "rise of the loss when the query is cropped", of="images"),
+    "rediffuse": Entry("variation", "rediffuse", _rediffuse, "distance to the mean of variations", of="images"),
     "nearest": Entry("black", "nearest", partial(_nearest, 1), "distance to the nearest generated image", of="any"),
     "nearest-5": Entry("black", "nearest-5", partial(_nearest, 5), "mean distance to the five nearest", of="any"),
     "surrogate": Entry("black", "surrogate", _surrogate, "eps-loss of a model trained on generated images", of="any"),

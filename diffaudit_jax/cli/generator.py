@@ -68,7 +68,7 @@ def train_generator(
     model = generator(options.model, members.shape, size=options.size, **changes)
     common: dict[str, Any] = {
         "num_steps": options.steps,
-        "batch_size": options.batch,
+        "batch_size": 64 if options.batch is None else options.batch,
         "warmup_steps": options.warmup,
         "weight_decay": options.weight_decay,
         "ema_decay": options.ema,

@@ -57,3 +57,8 @@ def save_scores(path: Path, member: np.ndarray, scores: Mapping[str, Any]) -> No
     buffer = io.BytesIO()
     np.savez(buffer, member=member, **scores)
     write_atomic(path, buffer.getvalue())
+
+
+def absolute(source: str) -> str:
+    """Returns a path that a command started elsewhere finds too; names stay names."""
+    return str(Path(source).resolve()) if Path(source).exists() else source

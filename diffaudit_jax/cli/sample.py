@@ -11,9 +11,12 @@ import numpy as np
 import tyro
 
 from diffaudit_jax.bank import draw_bank
+from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.drawing import SAMPLES, Drawing, drawn_as
 from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.cli.subject import Weights, load_subject
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject
+from diffaudit_jax.cli.tables import labels_like
+from diffaudit_jax.data import Encoder, write_csv
 from diffaudit_jax.report.grid import grid_png
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError, write_atomic
@@ -29,9 +32,9 @@ class Sample:
     run: tyro.conf.Positional[Path]
     """Run directory of `diffaudit train`, or a checkpoint: a diffusers folder, a .pt or .safetensors."""
     out: Path
-    """Directory for the samples; made if it does not exist."""
-    num: int = 64
-    """Images to draw."""
+    """Directory for the samples; made if it does not exist. Of a table the CSV file itself, with its own columns."""
+    num: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 64
+    """Images, or records, to draw."""
     label: int | None = None
     """Class of every image (class-conditional models); if not given, all classes in turn."""
     block: int = 64
@@ -47,8 +50,11 @@ class Sample:
 
 
 def run_sample(options: Sample) -> Path:
-    """Runs the command; returns the path of the picture."""
-    target = drawn_as(load_subject(options.run, options.weights), options.drawing, options.run)
+    """Runs the command; returns the path of the picture, of a table of the file."""
+    subject = load_subject(options.run, options.weights)
+    if subject.encoder is not None:
+        return _sample_table(options, subject, subject.encoder)
+    target = drawn_as(subject, options.drawing, options.run)
     labels = _labels(options, target.num_classes)
     key = jax.random.fold_in(jax.random.key(options.seed), 4)
     with stage("sampling") as show:
@@ -76,6 +82,28 @@ def run_sample(options: Sample) -> Path:
     picture = options.out / "grid.png"
     write_atomic(picture, grid_png(images[:100]))
     return picture
+
+
+def _sample_table(options: Sample, subject: Subject, encoder: Encoder) -> Path:
+    """Draws records, classes in the proportions of the training data, and writes them in the table's own columns."""
+    if not is_table(options.out):
+        raise InputError(f"records are written to a CSV file, and --out is {options.out}: give one that ends in .csv.")
+    if options.drawing != Drawing():
+        raise InputError(f"{options.run} draws over all its steps: leave --sampler, --steps and --guidance out.")
+    labels = labels_like(subject.record, options.num, options.seed) if options.label is None else None
+    labels = _labels(options, subject.target.num_classes) if labels is None else labels
+    with stage("sampling") as show:
+        x = draw_bank(
+            jax.random.fold_in(jax.random.key(options.seed), 4),
+            subject.target,
+            options.num,
+            labels=labels,
+            block=max(options.block, 1024),
+            mesh=local_mesh(options.devices),
+            progress=show,
+        )
+    write_csv(encoder.decode(x, labels), options.out)
+    return options.out
 
 
 def _labels(options: Sample, num_classes: int | None) -> np.ndarray | None:

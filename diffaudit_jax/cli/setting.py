@@ -24,11 +24,12 @@ class Setting(NamedTuple):
 
     Attributes:
       asking: The command line's flags.
-      process: The target's; None where only samples can be had.
+      process: The target's, of a table that of its numbers; None where only samples can be had.
       variance: Its reverse variance, in the bound.
       key: Key of noise that queries share.
       bank: Images drawn of it, if an attack that is asked for needs them.
       surrogate: A model trained on them, likewise.
+      num_numeric: Numbers of a record, of a table; None of images.
     """
 
     asking: Asking
@@ -37,6 +38,7 @@ class Setting(NamedTuple):
     key: Key | None = None
     bank: np.ndarray | None = None
     surrogate: Target | None = None
+    num_numeric: int | None = None
 
 
 def blank(process: Process, shape: tuple[int, ...]) -> Target:

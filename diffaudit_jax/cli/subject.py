@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from diffaudit_jax import importers, training
+from diffaudit_jax.data import Encoder
 from diffaudit_jax.target import Target
 
 
@@ -44,6 +45,7 @@ class Subject(NamedTuple):
       record: What `diffaudit train` wrote of a run of our own; empty for others.
       training: How a run of our own was trained; empty for others.
       guarantee: What a private run of our own promises; None for others.
+      encoder: Between records of a table and what the model sees; None of images.
     """
 
     target: Target
@@ -51,6 +53,7 @@ class Subject(NamedTuple):
     record: Mapping[str, Any]
     training: Mapping[str, Any]
     guarantee: Mapping[str, Any] | None = None
+    encoder: Encoder | None = None
 
 
 def told_of(subject: Subject) -> dict[str, Any]:
@@ -75,7 +78,9 @@ def of_run(run: training.Run, directory: Path | None = None) -> Subject:
     promised = None if run.ledger is None else asdict(training.guarantee(run.ledger))
     if promised is not None and directory is not None and training.holds_key(directory):
         promised["notes"] = (*promised["notes"], _KEY_IS_THERE)
-    return Subject(run.target, "diffaudit train", run.config, steps, promised)
+    stored = run.config.get("encoder")
+    encoder = None if stored is None else Encoder.from_config(stored)
+    return Subject(run.target, "diffaudit train", run.config, steps, promised, encoder)
 
 
 _KEY_IS_THERE = (

@@ -8,9 +8,12 @@ import jax
 import tyro
 
 from diffaudit_jax import data, models, process, training
+from diffaudit_jax.cli.columns import Columns, check_unsaid
 from diffaudit_jax.cli.generator import check_flags, train_generator
 from diffaudit_jax.cli.private import Private, privacy_of
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.provenance import absolute
+from diffaudit_jax.cli.tables import TABDDPM, train_table
 from diffaudit_jax.models.generators import GENERATORS
 from diffaudit_jax.types import InputError, known
 
@@ -43,7 +46,8 @@ class Train:
     model: str = "ddpm"
     """Family, of ddpm, improved-diffusion, guided-diffusion, ncsn, ncsnv2, vp-sde, sub-vp-sde, ve-sde, edm.
     It sets the network, the noise schedule, what is predicted and how samples are drawn; flags below change parts.
-    Or vae or gan, to compare these with: a VAE can be audited white-box by its bound, both by their samples."""
+    Or vae or gan, to compare these with: a VAE can be audited white-box by its bound, both by their samples.
+    Of a table tabddpm, which is the only one."""
     size: Literal["small", "published"] = "small"
     """Width of the network: small for two CPU cores, or as published."""
     channels: int | None = None
@@ -82,8 +86,8 @@ class Train:
     vlb_weight: float | None = None
     """Weight of the bound in the hybrid loss of a learned variance; the family's if not given."""
 
-    batch: int = 64
-    """Images per step."""
+    batch: int | None = None
+    """Images per step; 64 if not given, 1024 records of a table."""
     lr: float | None = None
     """Learning rate after warm-up; 2e-3 if not given, 2e-4 of a GAN."""
     warmup: int = 50
@@ -104,15 +108,18 @@ class Train:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
 
+    columns: Annotated[Columns, tyro.conf.arg(name="")] = field(default_factory=Columns)
+    """Columns of a table."""
     private: Annotated[Private, tyro.conf.arg(name="")] = field(default_factory=Private)
     """Differential privacy."""
 
 
 def split_of(options: Train) -> data.Split:
-    """Draws the split that a training command describes."""
+    """Draws the split that a training command describes, of images."""
     pool = data.load(options.data, groups=options.groups)
     if not isinstance(pool, data.Pool):
-        raise InputError(f"{options.data} is a table: `diffaudit train` takes images.")
+        raise InputError(f"{options.data} is a table: give --model tabddpm.")
+    check_unsaid(options.columns, options.model)
     pool = data.distinct(pool) if options.duplicates == "drop" else pool
     nonmembers = min(options.nonmembers, max(len(pool) - options.members, min(options.nonmembers, 1)))
     return data.split(
@@ -127,26 +134,28 @@ def split_of(options: Train) -> data.Split:
 
 def train(options: Train, split: data.Split | None = None) -> tuple[training.Run, data.Split]:
     """Runs the command; returns the run and the split it was trained on."""
+    if options.model == TABDDPM:
+        return train_table(options)
     split = split_of(options) if split is None else split
     members = split.training
     record = {
         "family": options.model,
-        "data": _absolute(options.data),
+        "data": absolute(options.data),
         "groups": options.groups,
         "seed": options.seed,
         "split": data.to_record(split),
     }
-    if known("model", options.model, (*models.FAMILIES, *GENERATORS)) in GENERATORS:
+    if known("model", options.model, (*models.FAMILIES, *GENERATORS, TABDDPM)) in GENERATORS:
         check_flags(options)
         key = jax.random.fold_in(jax.random.key(options.seed), 1)
         return train_generator(options, members, key, _num_classes(options, members), record), split
     if options.critic_steps is not None:
         raise InputError(f"--critic-steps says nothing to --model {options.model}: leave it out.")
     family = models.FAMILIES[options.model]
-    schedule = _schedule(options, family)
+    schedule, batch = _schedule(options, family), _first(options.batch, 64)
     recipe = training.Recipe(
         num_steps=options.steps,
-        batch_size=options.batch,
+        batch_size=batch,
         learning_rate=_first(options.lr, 2e-3),
         warmup_steps=options.warmup,
         weight_decay=options.weight_decay,
@@ -158,7 +167,7 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
     )
     if options.private.dp and options.clip_norm is not None:
         raise InputError("--clip-norm clips the gradient of a batch, and --dp that of each image: give --clip.")
-    privacy = privacy_of(options.private, len(members), options.batch, options.steps)
+    privacy = privacy_of(options.private, len(members), batch, options.steps)
     # Whoever guesses a seed can subtract the noise: a private run draws a key of its own.
     key = jax.random.fold_in(jax.random.key(options.seed), 1) if privacy is None else None
     with stage("training") as show:
@@ -175,11 +184,6 @@ def train(options: Train, split: data.Split | None = None) -> tuple[training.Run
             progress=lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}"),
         )
     return run, split
-
-
-def _absolute(source: str) -> str:
-    """Returns a path that an audit started elsewhere finds too; names stay names."""
-    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _schedule(options: Train, family: models.Family) -> process.Process:

@@ -5,9 +5,15 @@ are members. Everything is NumPy on the host; nothing here knows a model.
 """
 
 from diffaudit_jax.data.arrays import from_arrays as from_arrays
+from diffaudit_jax.data.columns import as_types as as_types
+from diffaudit_jax.data.columns import described as described
+from diffaudit_jax.data.encoding import Encoder as Encoder
+from diffaudit_jax.data.encoding import fit_encoder as fit_encoder
+from diffaudit_jax.data.overlap import Duplicates as Duplicates
 from diffaudit_jax.data.overlap import check_distinct as check_distinct
 from diffaudit_jax.data.overlap import check_overlap as check_overlap
 from diffaudit_jax.data.overlap import distinct as distinct
+from diffaudit_jax.data.overlap import kept as kept
 from diffaudit_jax.data.pool import Pool as Pool
 from diffaudit_jax.data.pool import concatenate as concatenate
 from diffaudit_jax.data.pool import renumbered as renumbered
@@ -21,3 +27,4 @@ from diffaudit_jax.data.splits import pair as pair
 from diffaudit_jax.data.splits import split as split
 from diffaudit_jax.data.splits import split_coin as split_coin
 from diffaudit_jax.data.table import Table as Table
+from diffaudit_jax.data.writing import write_csv as write_csv

@@ -6,18 +6,18 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from diffaudit_jax.data.pool import Pool
+from diffaudit_jax.data.pool import R, Records
 from diffaudit_jax.types import InputError, known
 
 Duplicates: TypeAlias = Literal["refuse", "drop"]
 
 
-def distinct(pool: Pool) -> Pool:
+def distinct(pool: R) -> R:
     """Returns the first of each set of records with equal content, in the pool's order."""
     return pool.take(_is_first(pool.hashes()))
 
 
-def dropped(pool: Pool, duplicates: Duplicates) -> Pool:
+def dropped(pool: R, duplicates: Duplicates) -> R:
     """Returns `distinct(pool)` if duplicates are to be dropped, the pool itself if they are to be refused later.
 
     Raises:
@@ -26,7 +26,7 @@ def dropped(pool: Pool, duplicates: Duplicates) -> Pool:
     return distinct(pool) if _drops(duplicates) else pool
 
 
-def kept(sides: Mapping[str, Pool], duplicates: Duplicates) -> list[np.ndarray]:
+def kept(sides: Mapping[str, Records], duplicates: Duplicates) -> list[np.ndarray]:
     """Returns which records of each side to keep, bool [n] each, so that none is on two.
 
     Args:
@@ -48,7 +48,7 @@ def kept(sides: Mapping[str, Pool], duplicates: Duplicates) -> list[np.ndarray]:
     return masks
 
 
-def check_overlap(a: Pool, b: Pool, sides: tuple[str, str] = ("members", "nonmembers")) -> None:
+def check_overlap(a: Records, b: Records, sides: tuple[str, str] = ("members", "nonmembers")) -> None:
     """Refuses two pools that share a record, by content.
 
     Args:
@@ -65,7 +65,7 @@ def check_overlap(a: Pool, b: Pool, sides: tuple[str, str] = ("members", "nonmem
         raise InputError(_twice("", f"both in {sides[0]} and {sides[1]}", rows))
 
 
-def check_distinct(pool: Pool) -> None:
+def check_distinct(pool: Records) -> None:
     """Refuses a pool that holds a record twice, naming the first rows that are equal."""
     _, first, inverse = np.unique(pool.hashes(), return_index=True, return_inverse=True)
     again = np.flatnonzero(first[inverse] != np.arange(len(pool)))

@@ -3,10 +3,45 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from diffaudit_jax.types import InputError
+
+
+class Records(Protocol):
+    """What can be dealt to sides: a pool, or a table that is not encoded yet."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Each record's own index in what it came from, int64 [n]."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Where they came from."""
+        ...
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """A person or a sensitive group of each, int32 [n], or None."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def take(self: "R", indices: np.ndarray) -> "R":
+        """Returns some of them."""
+        ...
+
+    def hashes(self) -> np.ndarray:
+        """Returns each one's content hash."""
+        ...
+
+
+R = TypeVar("R", bound=Records)
 
 
 @dataclass(frozen=True, eq=False)

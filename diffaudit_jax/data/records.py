@@ -10,7 +10,7 @@ import numpy as np
 
 from diffaudit_jax.data.arrays import DAMAGED
 from diffaudit_jax.data.overlap import Duplicates, kept
-from diffaudit_jax.data.pool import Pool
+from diffaudit_jax.data.pool import Pool, R
 from diffaudit_jax.data.splits import Split
 from diffaudit_jax.types import InputError, known
 
@@ -18,7 +18,7 @@ SIDES = ("members", "nonmembers", "reference", "always")
 TFDS_ID = re.compile(r"train_(\d+)")
 
 
-def to_record(split: Split) -> dict[str, Any]:
+def to_record(split: Split[Any]) -> dict[str, Any]:
     """Returns the split as plain JSON: the pool's name, what was dealt, and each side's rows and content hashes."""
     sides = {side: getattr(split, side) for side in SIDES}
     return {"pool": split.members.name, "by": split.by} | {
@@ -28,7 +28,7 @@ def to_record(split: Split) -> dict[str, Any]:
     }
 
 
-def from_record(record: Mapping[str, Any], pool: Pool) -> Split:
+def from_record(record: Mapping[str, Any], pool: R) -> Split[R]:
     """Returns the split that `to_record` recorded, from the pool it was made from (for `pair`, the renumbered union).
 
     Raises:
@@ -48,7 +48,7 @@ def from_record(record: Mapping[str, Any], pool: Pool) -> Split:
     changed = [part.rows[part.hashes() != np.asarray(sides[side]["hashes"], "<U64")] for side, part in parts.items()]
     if len(rows := np.sort(np.concatenate(changed))):
         raise InputError(
-            f"{len(rows)} images of {pool.name} differ from those the split was made of ({_some(rows)}): load "
+            f"{len(rows)} records of {pool.name} differ from those the split was made of ({_some(rows)}): load "
             f"{record.get('pool', 'the pool')} as it was, or split anew."
         )
     return Split(**parts, by=by)
@@ -90,7 +90,7 @@ def from_secmi(path: str | os.PathLike, pool: Pool, *, duplicates: Duplicates = 
     return Split(*(side.take(keep) for side, keep in zip(sides.values(), kept(sides, duplicates), strict=True)))
 
 
-def at_rows(pool: Pool, rows: np.ndarray, order: np.ndarray | None = None) -> Pool:
+def at_rows(pool: R, rows: np.ndarray, order: np.ndarray | None = None) -> R:
     """Returns the images of these rows, in their order.
 
     Args:

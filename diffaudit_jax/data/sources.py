@@ -2,9 +2,11 @@
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffaudit_jax.data.arrays import read_npz, with_columns
+from diffaudit_jax.data.columns import as_types
 from diffaudit_jax.data.embedded import FILES, read_embedded
 from diffaudit_jax.data.idx import is_idx, read_idx_images
 from diffaudit_jax.data.images import SUFFIXES, read_folder
@@ -15,7 +17,13 @@ from diffaudit_jax.data.tfds import PREFIX, read_tfds
 from diffaudit_jax.types import InputError
 
 
-def load(source: str | os.PathLike, *, groups: str | None = None, labels: str | None = None) -> Pool | Table:
+def load(
+    source: str | os.PathLike,
+    *,
+    groups: str | None = None,
+    labels: str | None = None,
+    types: Mapping[str, str] | None = None,
+) -> Pool | Table:
     """Loads a pool of images, or a table.
 
     | source                       | what is read                                                                    |
@@ -34,6 +42,7 @@ def load(source: str | os.PathLike, *, groups: str | None = None, labels: str | 
       source: As in the table.
       groups: The attribute (of a table: the column) that says which person or sensitive group each record is of.
       labels: The attribute to condition on in place of the source's own labels; for images only.
+      types: "numeric" or "categorical" by column, where it would be inferred wrongly; for tables only.
 
     Returns:
       A Pool, or a Table for tabular sources.
@@ -41,17 +50,20 @@ def load(source: str | os.PathLike, *, groups: str | None = None, labels: str | 
     Raises:
       InputError: if there is nothing there, or it is damaged or of a form not listed; the message says what to do.
     """
-    data = _read(os.fspath(source))
+    data = _read(os.fspath(source), types or {})
     if isinstance(data, Pool):
+        if types:
+            raise InputError(f"types are of columns, but {data.name} holds images: leave them out.")
         return with_columns(data, labels=labels, groups=groups)
     if labels is not None:
         raise InputError(f"labels={labels!r} is for images, but {data.name} is a table: use its columns.")
     return data if groups is None else with_groups(data, groups)
 
 
-def _read(source: str) -> Pool | Table:
+def _read(source: str, types: Mapping[str, str]) -> Pool | Table:
     if source in FILES:
-        return read_embedded(source)
+        read = read_embedded(source)
+        return as_types(read, types) if types and isinstance(read, Table) else read
     if source.startswith(PREFIX):
         return read_tfds(source)
     path = Path(source).expanduser()
@@ -64,9 +76,9 @@ def _read(source: str) -> Pool | Table:
     if path.suffix == ".npz":
         return read_npz(path, path.name)
     if path.name.endswith((".csv", ".csv.gz")):
-        return read_csv(path, path.name)
+        return read_csv(path, path.name, types=types)
     if path.suffix == ".parquet":
-        return read_parquet(path, path.name)
+        return as_types(read_parquet(path, path.name), types)
     if is_idx(path):
         return read_idx_images(path)
     if path.suffix.lower() in SUFFIXES:

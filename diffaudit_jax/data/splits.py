@@ -5,14 +5,14 @@ the rows, not on the order of the pool, and a coin does not depend on which othe
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias
 
 import jax
 import numpy as np
 
 from diffaudit_jax.data.draws import coins, draws, typed
 from diffaudit_jax.data.overlap import Duplicates, check_distinct, dropped, kept
-from diffaudit_jax.data.pool import Pool, concatenate, renumbered
+from diffaudit_jax.data.pool import Pool, R, Records, concatenate, renumbered
 from diffaudit_jax.types import InputError, Key, Query, known
 
 By: TypeAlias = Literal["record", "group"]
@@ -21,8 +21,8 @@ FEW_GROUPS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """The sides of an audit; no record, by content, is on two of them.
+class Split(Generic[R]):
+    """The sides of an audit, pools or tables; no record, by content, is on two of them.
 
     Attributes:
       members: Trained on and asked about.
@@ -32,19 +32,19 @@ class Split:
       by: What was dealt to the sides, "record" or "group".
     """
 
-    members: Pool
-    nonmembers: Pool
-    reference: Pool | None = None
-    always: Pool | None = None
+    members: R
+    nonmembers: R
+    reference: R | None = None
+    always: R | None = None
     by: By = field(default="record", kw_only=True)
 
     @property
-    def training(self) -> Pool:
+    def training(self: "Split[Pool]") -> Pool:
         """What the target is trained on: the members, then those always in."""
         return self.members if self.always is None else concatenate(self.members, self.always)
 
     @property
-    def queries(self) -> Query:
+    def queries(self: "Split[Pool]") -> Query:
         """What is asked: uint8 x [n, H, W, C], the labels or None, int64 rows [n]; members first."""
         asked = concatenate(self.members, self.nonmembers)
         return Query(asked.x, asked.labels, asked.rows)
@@ -55,7 +55,7 @@ class Split:
         return np.arange(len(self.members) + len(self.nonmembers)) < len(self.members)
 
     @property
-    def groups(self) -> np.ndarray | None:
+    def groups(self: "Split[Pool]") -> np.ndarray | None:
         """The person behind each of `queries`, int [n]; None unless whole groups were dealt to the sides.
 
         Groups that a split by record mixed may be a sensitive attribute, whose records are no less independent.
@@ -65,14 +65,14 @@ class Split:
 
 def split(
     key: Key,
-    pool: Pool,
+    pool: R,
     *,
     members: int,
     nonmembers: int,
     reference: int = 0,
     duplicates: Duplicates = "refuse",
     by: By | None = None,
-) -> Split:
+) -> Split[R]:
     """Draws disjoint sides of exactly these sizes from one pool.
 
     By group, no group is on two sides: groups are dealt in random order, each side takes whole ones until it is full,
@@ -81,7 +81,7 @@ def split(
 
     Args:
       key: Typed random key.
-      pool: Where to draw from; rows must differ.
+      pool: Where to draw from, a pool or a table; rows must differ.
       members: How many to train on, from 1.
       nonmembers: How many to hold out; 0 for a model that nobody will ask about membership.
       reference: How many to keep for shadow and reference models.
@@ -168,7 +168,7 @@ def pair(members: Pool, nonmembers: Pool, reference: Pool | None = None, *, dupl
     return Split(*(union.take(rows[keep]) for rows, keep in parts))
 
 
-def _by(by: By | None, pool: Pool) -> By:
+def _by(by: By | None, pool: Records) -> By:
     if by is not None:
         known("by", by, ("record", "group"))
         return by
@@ -183,13 +183,13 @@ def _by(by: By | None, pool: Pool) -> By:
     return "group"
 
 
-def _groups(pool: Pool, by: By) -> np.ndarray:
+def _groups(pool: Records, by: By) -> np.ndarray:
     if by == "group" and pool.groups is None:
         raise InputError(f"{pool.name} has no groups to split by: load it with groups=..., or pass by='record'.")
     return pool.rows if by == "record" or pool.groups is None else pool.groups
 
 
-def _deal(key: Key, pool: Pool, sizes: dict[str, int], by: By, least: tuple[int, ...]) -> list[np.ndarray]:
+def _deal(key: Key, pool: Records, sizes: dict[str, int], by: By, least: tuple[int, ...]) -> list[np.ndarray]:
     """Returns each side's positions: records by the draw of their group, then by their own."""
     for (side, size), low in zip(sizes.items(), least, strict=True):
         if size < low:

@@ -23,5 +23,6 @@ from diffaudit_jax.models.lpips import Lpips as Lpips
 from diffaudit_jax.models.lpips import lpips as lpips
 from diffaudit_jax.models.ncsnpp import ncsnpp as ncsnpp
 from diffaudit_jax.models.receivers import RECEIVERS as RECEIVERS
+from diffaudit_jax.models.tabular import tabddpm as tabddpm
 from diffaudit_jax.models.unet import count_params as count_params
 from diffaudit_jax.models.vae import vae as vae

@@ -51,7 +51,7 @@ def blind_section(
     """Returns the document's section of the blind check.
 
     Args:
-      images: Uint8 [n, height, width, channels].
+      images: Uint8 [n, height, width, channels], or float32 [n, d] of a table.
       scores: Name of the attack -> float [n].
       member: Truth, bool [n].
       codes: Person of each record, int [n].

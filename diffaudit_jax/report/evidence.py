@@ -77,16 +77,18 @@ def checked_trajectory(trajectory: Trajectory, n: int) -> Trajectory:
     return Trajectory(times, losses)
 
 
-def checked_images(images: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
-    """Returns the records' images.
+def checked_images(images: NDArray, n: int) -> NDArray:
+    """Returns the records' images, or encoded records of a table.
 
     Args:
-      images: Uint8 [n, height, width, channels] with 1, 3 or 4 channels.
+      images: Uint8 [n, height, width, channels] with 1, 3 or 4 channels; or float32 [n, d].
       n: Number of queries.
 
     Raises:
       InputError: if type or shape differ.
     """
+    if images.dtype == np.float32 and images.ndim == 2 and len(images) == n:
+        return images
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != n or images.shape[-1] not in (1, 3, 4):
         raise InputError(
             f"images have shape {images.shape} and type {images.dtype}: give uint8 of shape "

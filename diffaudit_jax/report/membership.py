@@ -50,7 +50,7 @@ def membership_report(
     scores: ArrayLike | Mapping[str, ArrayLike],
     member: ArrayLike,
     *,
-    images: NDArray[np.uint8] | None = None,
+    images: NDArray | None = None,
     trajectory: Trajectory | None = None,
     groups: ArrayLike | None = None,
     study: Mapping[Any, ArrayLike] | None = None,
@@ -66,7 +66,8 @@ def membership_report(
     Args:
       scores: Float [n], or name of the attack -> float [n]; higher means more likely a member.
       member: Bool [n], the truth.
-      images: Uint8 [n, height, width, channels], the records asked about. With them a classifier that never sees
+      images: Uint8 [n, height, width, channels], or float32 [n, d] of a table: the records asked
+        about. With them a classifier that never sees
         the model checks whether the two groups differ by themselves; without them the report says it could not check.
       trajectory: Losses of the same queries against time.
       groups: Int [n], the person of each record, if some have several. Statistics are then of one record of each

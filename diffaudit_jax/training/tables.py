@@ -82,7 +82,7 @@ def table_loss(model: TabDdpm) -> Callable[[Params, Key, Example, Array | None],
 
     def loss(params: Params, key: Key, x: Example, label: Array | None) -> Float[Array, ""]:
         key_time, key_noise, key_dropout = jax.random.split(key, 3)
-        t, eps = diffusion.draw(key_time), jax.random.normal(key_noise, x.shape)
+        t, eps = diffusion.schedule.draw(key_time), jax.random.normal(key_noise, x.shape)
         pred = network.apply(params, diffusion.corrupt(x, t, eps), t, label, key=key_dropout)
         return diffusion.objective(pred, x, t, eps)
 

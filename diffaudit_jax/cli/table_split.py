@@ -1,0 +1,65 @@
+"""Sides of an audit of a table: dealt as records, and shown to a model as it sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from diffaudit_jax import data
+from diffaudit_jax.cli.columns import Columns, read_table
+from diffaudit_jax.cli.truth import check_truth
+from diffaudit_jax.types import InputError
+
+if TYPE_CHECKING:
+    from diffaudit_jax.cli.asked import Asked
+
+
+def encoded(
+    encoder: data.Encoder, split: data.Split[data.Table], unseen: Literal["refuse", "drop"] = "refuse"
+) -> data.Split[data.Pool]:
+    """Returns the sides of a split as a model sees them.
+
+    Args:
+      encoder: Fitted on the members.
+      split: Tables.
+      unseen: What to do about records that hold what no member does.
+    """
+    sides = [encoder.encode(side, unseen=unseen) if len(side) else None for side in (split.members, split.nonmembers)]
+    members, nonmembers = sides
+    assert members is not None
+    empty = members.take(np.zeros(len(members), bool))
+    return data.Split(members, empty if nonmembers is None else nonmembers, by=split.by)
+
+
+def split_of_run(options: Asked, record: Mapping[str, Any], path: Path) -> data.Split[data.Pool]:
+    """Returns who is asked about of a run of a table: its own split, or the tables given, as the model sees them."""
+    encoder = data.Encoder.from_config(record["encoder"])
+    columns = Columns(label=record["label"], types=tuple(record["types"]), drop=tuple(record["drop"]))
+    if options.members is not None and options.nonmembers is not None:
+        given = [read_table(source, columns) for source in (options.members, options.nonmembers)]
+        split = paired(*given, duplicates=options.duplicates)
+        check_truth(split, record["split"])
+        return encoded(encoder, split, record["unseen"])
+    try:
+        split = data.from_record(record["split"], read_table(record["data"], columns, record["groups"]))
+    except InputError as error:
+        raise InputError(f"the table that {path} was split from is not as it was: {error}") from error
+    return encoded(encoder, split, record["unseen"])
+
+
+def paired(members: data.Table, nonmembers: data.Table, *, duplicates: data.Duplicates) -> data.Split[data.Table]:
+    """Makes a split of tables that come separately; rows count through both.
+
+    Raises:
+      InputError: if records are on both sides and are to be refused.
+    """
+    masks = data.kept({"members": members, "nonmembers": nonmembers}, duplicates)
+    sides, start = [], 0
+    for side, mask in zip((members, nonmembers), masks, strict=True):
+        sides.append(replace(side, rows=np.arange(start, start + len(side))).take(mask))
+        start += len(side)
+    return data.Split(*sides)
