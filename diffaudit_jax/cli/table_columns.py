@@ -9,19 +9,12 @@ from jaxtyping import Bool, Int
 
 from diffaudit_jax import data
 from diffaudit_jax.data.columns import as_types, texts
-from diffaudit_jax.data.embedded import FILES
 from diffaudit_jax.data.table import MISSING
 from diffaudit_jax.types import InputError, known
 
 MOST_VALUES = 20
 NONE = "(missing)"
 """What a value that is empty is called."""
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
-
-
-def is_table(source: str | Path) -> bool:
-    """Returns whether a name or path is that of a table, by what it is called; it need not be there."""
-    return str(source).endswith(SUFFIXES) or FILES.get(str(source), "").endswith(SUFFIXES)
 
 
 def opened(source: str | Path) -> data.Table:
@@ -95,6 +88,12 @@ def shared_with(table: data.Table, other: data.Table) -> Bool[np.ndarray, " n"]:
         for each in (table, other)
     )
     return np.isin(one.hashes(), two.hashes())
+
+
+def joined(blocks: Sequence[data.Table], name: str) -> data.Table:
+    """Returns tables of the same columns as one."""
+    columns = {key: np.concatenate([block.columns[key] for block in blocks]) for key in blocks[0].columns}
+    return data.Table(columns, np.arange(sum(map(len, blocks))), name)
 
 
 def firsts(table: data.Table) -> Bool[np.ndarray, " n"]:

@@ -11,13 +11,13 @@ from jaxtyping import Int
 
 from diffaudit_jax import data
 from diffaudit_jax.bank import drawn
+from diffaudit_jax.cli.columns import Columns, is_table, read_table
 from diffaudit_jax.cli.drawing import Drawing
-from diffaudit_jax.cli.subject import Weights, load_subject, told_of
-from diffaudit_jax.cli.table_columns import is_table, opened, values_of
+from diffaudit_jax.cli.subject import Subject, Weights, load_subject, told_of
+from diffaudit_jax.cli.table_columns import opened, values_of
+from diffaudit_jax.cli.tables import TABDDPM, labels_like
 from diffaudit_jax.data.encoding import Encoder
 from diffaudit_jax.types import InputError
-
-FAMILY = "tabddpm"
 
 
 class Records(NamedTuple):
@@ -35,6 +35,7 @@ class Records(NamedTuple):
       trainers: The records that trained a run of our own, if they can still be had; None for others.
       record: What `diffaudit train` wrote of a run of our own; empty for others.
       told: What a report says of where they are from, as JSON.
+      encoder: What records of a run are decoded by; None of a file.
     """
 
     blocks: Iterator[data.Table]
@@ -48,6 +49,7 @@ class Records(NamedTuple):
     trainers: data.Table | None
     record: dict[str, Any]
     told: dict[str, Any]
+    encoder: Encoder | None = None
 
 
 def makes_tables(path: Path) -> bool:
@@ -56,8 +58,8 @@ def makes_tables(path: Path) -> bool:
         return is_table(path)
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        return FAMILY in (record.get("family"), record["model"]["name"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return record.get("family") == TABDDPM
+    except (OSError, ValueError, AttributeError):
         return False  # whoever loads the run says what is wrong with it
 
 
@@ -99,10 +101,10 @@ def _of_run(path: Path, weights: Weights, drawing: Drawing, num: int, seed: int,
         raise InputError(f"{path} draws records by its own steps: leave --sampler, --steps and --guidance out.")
     subject = load_subject(path, weights)
     target, record = subject.target, dict(subject.record)
-    encoder, trainers = encoder_of(path, record), trainers_of(record)
-    known_counts, labels = counts_of(record, encoder, trainers), None
-    if target.num_classes is not None:
-        labels = labels_of(known_counts, target.num_classes, num, seed)
+    encoder, labels = encoder_of(path, subject), labels_like(record, num, seed)
+    in_turn = labels is None and target.num_classes is not None
+    if labels is None and target.num_classes is not None:
+        labels = np.arange(num) % target.num_classes
     key = jax.random.fold_in(jax.random.key(seed), 4)
 
     def blocks() -> Iterator[data.Table]:
@@ -113,62 +115,32 @@ def _of_run(path: Path, weights: Weights, drawing: Drawing, num: int, seed: int,
 
     told = told_of(subject) | {"drawn": dict(target.config)}
     columns = tuple(column.name for column in encoder.columns)
-    in_turn = labels is not None and known_counts is None
     names = encoder.label_names or ()
-    return Records(blocks(), num, columns, encoder.label, labels, names, in_turn, None, trainers, record, told)
+    trainers = trainers_of(record)
+    return Records(blocks(), num, columns, encoder.label, labels, names, in_turn, None, trainers, record, told, encoder)
 
 
-def encoder_of(path: Path, record: Mapping[str, Any]) -> Encoder:
+def encoder_of(path: Path, subject: Subject) -> Encoder:
     """Returns what a run's records are decoded by.
 
     Raises:
-      InputError: if the run did not keep it, or it is damaged.
+      InputError: if the run did not keep it.
     """
-    try:
-        return Encoder.from_config(record["encoder"])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}/run.json holds no encoder that its records can be decoded by ({error}): restore it, or train "
-            "again."
-        ) from error
+    if subject.encoder is None:
+        raise InputError(f"{path}/run.json holds no encoder that its records can be decoded by: train it again.")
+    return subject.encoder
 
 
 def trainers_of(record: Mapping[str, Any]) -> data.Table | None:
-    """Returns the records that trained a run of our own, if they can still be had.
+    """Returns the records that trained a run of our own, if they can still be had as they were.
 
     Args:
-      record: What `diffaudit train` wrote of it; empty of another generator.
+      record: What `diffaudit train` wrote of it.
     """
     if not {"data", "split"} <= set(record):
         return None
+    columns = Columns(types=tuple(record.get("types", ())), drop=tuple(record.get("drop", ())))
     try:
-        table = data.load(record["data"])
+        return data.from_record(record["split"], read_table(record["data"], columns, record.get("groups"))).members
     except InputError:
         return None
-    rows = [row for side in ("members", "always") for row in record["split"].get(side, {}).get("rows", ())]
-    return table.take(np.isin(table.rows, rows)) if rows and isinstance(table, data.Table) else None
-
-
-def counts_of(record: Mapping[str, Any], encoder: Encoder, trainers: data.Table | None) -> np.ndarray | None:
-    """Returns how many records of each class trained a run: as it says itself, or by these; None if nobody knows."""
-    if "label_counts" in record:
-        counts = record["label_counts"]
-        if isinstance(counts, Mapping):
-            counts = [counts.get(name, 0) for name in encoder.label_names or ()]
-        return np.asarray(counts, float)
-    if trainers is None or encoder.label is None or encoder.label not in trainers.columns:
-        return None
-    labels = encoder.encode(trainers, unseen="drop").labels
-    return None if labels is None else np.bincount(labels, minlength=len(encoder.label_names or ())).astype(float)
-
-
-def labels_of(counts: np.ndarray | None, num_classes: int, num: int, seed: int) -> Int[np.ndarray, " num"]:
-    """Returns the classes that a model is asked for: in the proportion of these counts, in random order; else in turn.
-
-    Every class is asked for as often as its share of `num`, rounded so that they add up to it.
-    """
-    if counts is None or not counts.sum():
-        return np.arange(num) % num_classes
-    ends = np.rint(np.cumsum(counts) / counts.sum() * num).astype(int)
-    labels = np.searchsorted(ends, np.arange(num), side="right")
-    return np.random.default_rng((seed, 9)).permutation(labels)

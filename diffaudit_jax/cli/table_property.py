@@ -11,7 +11,7 @@ from diffaudit_jax import data
 from diffaudit_jax.cli.aim import Aim, check_several
 from diffaudit_jax.cli.labelled import Labelled, check_counts
 from diffaudit_jax.cli.table_columns import NONE, numbered, opened, shared_with, values_of
-from diffaudit_jax.cli.table_drawing import Records, encoder_of, records
+from diffaudit_jax.cli.table_drawing import Records, records
 from diffaudit_jax.cli.table_features import features_of, lesson
 from diffaudit_jax.cli.values import Asked, asked_of
 from diffaudit_jax.data.codes import Categorical, shown
@@ -106,8 +106,8 @@ def _values(options: Property, made: Records, name: str) -> tuple[str, ...]:
     """Returns the values that a column of a generator may have: those of its file, or of what trained its run."""
     if made.given is not None:
         return values_of(made.given, name, ROLE, missing=True)[1]
-    encoder = encoder_of(options.run, made.record)
-    column = next(each for each in encoder.columns if each.name == name)
+    assert made.encoder is not None
+    column = next(each for each in made.encoder.columns if each.name == name)
     if isinstance(column, Categorical):
         return tuple(shown(value) or NONE for value in column.values)
     if isinstance(column, Numeric):
