@@ -34,7 +34,7 @@ class Aux:
     aux_label: str | None = None
     """Attribute of --aux that says the class of an image, by number or name, for errors by class in --by-label:
     `labels` for its own labels. Errors of all images together if not given. Of a table in a file: the column that is
-    the class."""
+    the class, there too."""
 
 
 class Labelled(NamedTuple):

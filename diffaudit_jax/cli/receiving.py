@@ -46,13 +46,20 @@ def run_fairness(options: Fairness) -> FairnessReport:
         discriminator=None if judge is None else _told(judge, sides, options),
         provenance=provenance(sides, pools, options),
         noun=sides.test.noun,
-        told_group=sides.test.noun == RECORD and not options.without_sensitive,
+        told_group=told_group(sides, options),
     )
     report.save(options.out)
     groups = np.asarray(sides.test.groups)[sides.test.s].tolist()
     kept = predictions_npz(predictions, sides.test.y, groups, sides.test.pool.hashes().tolist())
     write_atomic(options.out / "predictions.npz", kept)
     return report
+
+
+def told_group(sides: Sides, options: Fairness) -> bool:
+    """Returns whether classifiers see the group, as a column of records."""
+    if sides.test.noun != RECORD or options.without_sensitive:
+        return False
+    return any(options.sensitive in each.records.columns for each in sides.generators)
 
 
 def provenance(sides: Sides, pools: Mapping[str, Seen], options: Fairness) -> dict[str, Any]:

@@ -94,10 +94,3 @@ def joined(blocks: Sequence[data.Table], name: str) -> data.Table:
     """Returns tables of the same columns as one."""
     columns = {key: np.concatenate([block.columns[key] for block in blocks]) for key in blocks[0].columns}
     return data.Table(columns, np.arange(sum(map(len, blocks))), name)
-
-
-def firsts(table: data.Table) -> Bool[np.ndarray, " n"]:
-    """Returns which records are the first of all that equal them."""
-    first = np.zeros(len(table), bool)
-    first[np.unique(table.hashes(), return_index=True)[1]] = True
-    return first

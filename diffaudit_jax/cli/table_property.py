@@ -135,11 +135,13 @@ def _told(options: Property, made: Records, name: str, names: tuple[str, ...]) -
     everyone = opened(aux.aux)
     codes, values = values_of(everyone, name, ROLE)
     asked = _asked(options, values, name, aux.aux)
+    column = aux.aux_label if options.by_label else None
     # The class is no feature: a classifier may not call by it what is counted by it.
-    without = (name, made.label) if made.label is not None else (name,)
+    without = tuple(dict.fromkeys(each for each in (name, made.label, column) if each is not None))
     encoder = features_of(everyone, made.columns, without)
-    column = made.label if options.by_label else None
-    by = None if column is None or column not in everyone.columns else numbered(everyone, column, "label", made.names)
+    if made.given is not None and column not in everyone.columns:
+        column = None  # the class of the samples alone: errors are those of all records
+    by = None if column is None else numbered(everyone, column, "label", made.names)
     labelled = _kept(encoder, everyone, asked.codes(codes), by, made, asked, aux.aux)
     test = None
     if aux.aux_test is not None:
@@ -150,7 +152,7 @@ def _told(options: Property, made: Records, name: str, names: tuple[str, ...]) -
                 "nothing, so remove them from one."
             )
         codes = asked.codes(numbered(others, name, ROLE, values))
-        by = None if by is None or column is None else numbered(others, column, "label", made.names)
+        by = None if column is None else numbered(others, column, "label", made.names)
         test = _kept(encoder, others, codes, by, made, asked, aux.aux_test)
     who = options.telling.discriminator or "boosting"
     return Aim(made, asked, who, labelled, test, None, _truth(made, name, asked), names, encoder)

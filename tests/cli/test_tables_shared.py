@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import binomtest
 
 from diffaudit_jax import data
 from diffaudit_jax.cli import poison, receiving
+from diffaudit_jax.cli.fairness import Fairness, sides_of
 from diffaudit_jax.cli.labelled import Aux
 from diffaudit_jax.cli.main import main
 from diffaudit_jax.cli.property import Property
@@ -331,6 +333,7 @@ def test_a_group_that_is_no_column_is_told_by_labelled_records(diffaudit, tables
     document = FairnessReport.load(tmp_path / "out").document
     (generator,) = document["generators"]
     assert (document["discriminator"]["name"], document["discriminator"]["images"]) == ("logistic", 600)
+    assert not document["told_group"]
     assert generator["check"]["dependent"]
     gap = generator["check"]["gap"]
     assert gap["low"] < 0.9 < gap["high"]
@@ -346,6 +349,26 @@ def test_a_run_of_records_is_not_tested_on_what_trained_it(diffaudit, run, table
     assert "The classifier was never told of sex." in words_of(tmp_path / "out")
     labels = data.load(tables / "aux.csv").take(np.arange(500)).columns["income"]
     assert document["generators"][0]["samples"][1] == pytest.approx(64 * (labels == ">50K").mean(), abs=1)
+
+
+def test_a_run_on_a_set_is_known_by_its_manifest(refused, run, sets, tables, tmp_path):
+    copy, source = tmp_path / "run", sets / "alpha-0.9" / "records.csv"
+    shutil.copytree(run, copy)
+    table = data.load(source)
+
+    def told(rows):
+        """Says that the run was trained on these records of the set."""
+        split = data.to_record(data.Split(table.take(rows), table.take(np.arange(0))))
+        record = json.loads((run / "run.json").read_text()) | {"data": str(source), "split": split}
+        (copy / "run.json").write_text(json.dumps(record))
+
+    told(np.arange(200))
+    options = Fairness((copy,), str(tables / "test.csv"), "income", "sex", tmp_path / "out")
+    (generator,) = sides_of(options, ()).generators
+    assert (generator.name, generator.alpha, len(generator.trainers)) == ("alpha = 0.9", 0.9, 200)
+    told(np.arange(150))
+    said = refused("fairness", copy, *ASK, "--test", tables / "test.csv", "--out", tmp_path / "out")
+    assert "was trained on 150 of the 200 records of its set, whose alpha is 0.9: train it on all, with" in said
 
 
 def test_what_an_encoder_has_not_seen_is_none_of_its_categories():
