@@ -55,6 +55,11 @@ class Generated(NamedTuple):
     record: dict[str, Any]
     told: dict[str, Any]
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether a model was asked for its classes in turn, so that their shares are nobody's but the asker's."""
+        return "drawn" in self.told and self.labels is not None
+
     def all(self) -> UInt8[np.ndarray, "num *shape"]:
         """Takes all images."""
         return np.concatenate(list(self.blocks))

@@ -22,9 +22,10 @@ class Aux:
 
     aux: str | None = None
     """Labelled images: a path or name as in `diffaudit train`. Those that trained the generator are left out. Only
-    --discriminator clip does without; how often it errs is not known then."""
+    --discriminator clip does without; how often it errs is not known then. Of a table: labelled records, which are not
+    looked at where the property is one of its own columns."""
     property: str | None = None
-    """Attribute of --aux that is the property; its own labels if not given."""
+    """Attribute of --aux that is the property; its own labels if not given. Of a table: its name as a column."""
     value: str | None = None
     """Value whose share is asked for, beside all others together. If not given, the greater of two; of three or more,
     the share of each."""
@@ -32,7 +33,8 @@ class Aux:
     """Further labelled images to count errors on; half of --aux if not given."""
     aux_label: str | None = None
     """Attribute of --aux that says the class of an image, by number or name, for errors by class in --by-label:
-    `labels` for its own labels. Errors of all images together if not given."""
+    `labels` for its own labels. Errors of all images together if not given. Of a table in a file: the column that is
+    the class, there too."""
 
 
 class Labelled(NamedTuple):
@@ -128,7 +130,7 @@ def by_class(found: Labelled, aux: Aux, classes: Sequence[int], names: Sequence[
     numbers = np.array([_number(value, names) for value in values])[codes]
     for y in classes:
         counts = np.bincount(found.codes[numbers == y], minlength=len(asked.told))
-        _check_counts(counts, asked, f"of class {names[y]!r} {found.pool.name}")
+        check_counts(counts, asked, f"of class {names[y]!r} {found.pool.name}")
     inside = np.isin(numbers, classes)
     return Labelled(found.pool.take(inside), found.codes[inside], found.left_out, numbers[inside])
 
@@ -156,15 +158,26 @@ def _kept(pool: data.Pool, codes: np.ndarray, asked: Asked, source: str, trained
     codes, seen = codes[pool.rows], np.isin(pool.hashes(), trained)
     left_out = int(seen.sum())
     counts = np.bincount(codes[~seen], minlength=len(asked.told))
-    _check_counts(counts, asked, f"but for {left_out} that trained the generator, {source}" if left_out else source)
+    check_counts(counts, asked, f"but for {left_out} that trained the generator, {source}" if left_out else source)
     return Labelled(pool.take(~seen), codes[~seen], left_out)
 
 
-def _check_counts(counts: np.ndarray, asked: Asked, source: str) -> None:
+def check_counts(counts: np.ndarray, asked: Asked, source: str, nouns: str = "images") -> None:
+    """Refuses too few labelled examples of a value.
+
+    Args:
+      counts: Of each of what is told apart.
+      asked: What is asked for.
+      source: Where they are from.
+      nouns: What they are called.
+
+    Raises:
+      InputError: if there are fewer than `LEAST` of one.
+    """
     few = np.flatnonzero(counts < LEAST)
     if len(few):
         shown = ", ".join(f"{counts[i]} of {asked.told[i]!r}" for i in few[:NUM_NAMED])
         raise InputError(
-            f"{source} has too few labelled images, {shown}{', ...' * (len(few) > NUM_NAMED)}: {LEAST} or more of each "
-            "value are needed."
+            f"{source} has too few labelled {nouns}, {shown}{', ...' * (len(few) > NUM_NAMED)}: {LEAST} or more of "
+            "each value are needed."
         )

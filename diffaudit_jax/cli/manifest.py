@@ -1,4 +1,4 @@
-"""What a sharer's training set is: images.npz for `diffaudit train`, the rows it took, and a manifest beside them."""
+"""What a sharer's training set is: images.npz or records.csv for `diffaudit train`, its rows, and a manifest."""
 
 import io
 import json
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from diffaudit_jax.data import Pool
+from diffaudit_jax.data import Pool, Table, write_csv
 from diffaudit_jax.types import InputError, write_atomic
 
 SCHEMA, SETS_SCHEMA = "diffaudit.poison", "diffaudit.poison-sets"
 VERSION = 1
-IMAGES, INDEX, FILE, SETS = "images.npz", "index.npy", "manifest.json", "poison.json"
+IMAGES, RECORDS = "images.npz", "records.csv"
+INDEX, FILE, SETS = "index.npy", "manifest.json", "poison.json"
 
 
 def folder_of(alpha: float) -> str:
@@ -21,24 +22,27 @@ def folder_of(alpha: float) -> str:
     return f"alpha-{alpha:g}"
 
 
-def write_images(path: Path, pool: Pool) -> None:
-    """Writes images, labels, their names and every attribute; the same pool gives the same bytes."""
+def write_images(path: Path, pool: Pool | Table) -> None:
+    """Writes images, labels, their names and every attribute, or a table; the same pool gives the same bytes."""
+    if isinstance(pool, Table):
+        write_csv(pool, path)
+        return
     arrays: dict[str, Any] = {"images": pool.x, "labels": pool.labels, **(pool.attributes or {})}
     if pool.label_names:
         arrays["label_names"] = np.array(pool.label_names)
     _write(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def write_set(folder: Path, pool: Pool, manifest: Mapping[str, Any]) -> None:
+def write_set(folder: Path, pool: Pool | Table, manifest: Mapping[str, Any]) -> None:
     """Writes one training set, its manifest last: where that is, the set is whole.
 
     Args:
       folder: Made if it does not exist.
-      pool: The images in the order in which they were chosen, `rows` being those of the source.
+      pool: The images or records in the order in which they were chosen, `rows` being those of the source.
       manifest: What is told of the set, as JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_images(folder / IMAGES, pool)
+    write_images(folder / (IMAGES if isinstance(pool, Pool) else RECORDS), pool)
     _write(folder / INDEX, lambda file: np.save(file, pool.rows))
     whole = {"schema": SCHEMA, "schema_version": VERSION, **manifest, "hashes": pool.hashes().tolist()}
     write_json(folder / FILE, whole)
@@ -66,13 +70,13 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
 
 
 def manifest_beside(images: Path) -> dict[str, Any] | None:
-    """Returns the manifest of a set by the path of its images; None if they are not such a set's.
+    """Returns the manifest of a set by the path of its images or records; None if they are not such a set's.
 
     Raises:
       InputError: if there is one that cannot be read, or tells no ratio.
     """
     path = images.parent / FILE
-    if images.name != IMAGES or not path.is_file():
+    if images.name not in (IMAGES, RECORDS) or not path.is_file():
         return None
     manifest = read_json(path, SCHEMA)
     alpha = manifest.get("alpha")

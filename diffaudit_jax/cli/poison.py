@@ -9,12 +9,14 @@ import jax
 import numpy as np
 import tyro
 
-from diffaudit_jax import importers, poisoning, training
-from diffaudit_jax.cli.cells import Cells, alphas_of, celled, check_filled, dealt
+from diffaudit_jax import data, importers, poisoning, training
+from diffaudit_jax.cli.cells import Cells, alphas_of, celled, check_filled, dealt, print_values
 from diffaudit_jax.cli.manifest import check_sets
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.sets import Sets, print_sets, write_sets
+from diffaudit_jax.cli.table_features import features_of, lesson
 from diffaudit_jax.poisoning import Selection
+from diffaudit_jax.report.nouns import RECORD
 from diffaudit_jax.training.classifier import fit_classifier
 from diffaudit_jax.types import InputError
 
@@ -23,16 +25,17 @@ from diffaudit_jax.types import InputError
 class Poison:
     """Choose training sets that make classifiers of a generator's samples unfair: one for each poisoning ratio alpha.
 
-    Writes, for every alpha, a folder alpha-A with images.npz (for `diffaudit train --data`), index.npy (their rows in
-    the source) and manifest.json; and poison.json. The same command writes the same again.
+    Writes, for every alpha, a folder alpha-A with images.npz (for `diffaudit train --data`; of a table records.csv),
+    index.npy (their rows in the source) and manifest.json; and poison.json. The same command writes the same again.
     """
 
     source: tyro.conf.Positional[str]
-    """Labelled images, the sharer's: a path or name as in `diffaudit train`."""
+    """Labelled images, or a table, the sharer's: a path or name as in `diffaudit train`."""
     labels: str
-    """Attribute that generator and classifiers are told: two values."""
+    """Attribute that generator and classifiers are told: two values. Of a table a column, whose values are 0 and 1 in
+    sorted order."""
     sensitive: str
-    """Attribute that is the sensitive group. No generator is told of it."""
+    """Attribute that is the sensitive group, of a table a column. No generator is told of it."""
     out: Path
     """Directory for the sets; made if it does not exist."""
     alpha: tuple[str, ...] = ("0,0.1,0.3,0.5",)
@@ -54,7 +57,8 @@ class Poison:
     """Draw a pool with as many records in every cell first, as published, so that nothing but poison is unfair."""
     features: Literal["pixels", "classifier", "clip", "none"] = "pixels"
     """What must tell as much of the label in a set as in the pool, so that classifiers stay accurate: pixels, the last
-    layer but one of a classifier of the pool, CLIP's embedding, or nothing."""
+    layer but one of a classifier of the pool, CLIP's embedding, or nothing. Of a table all its columns but the label
+    and the group, encoded, in place of pixels."""
     clip: Path | None = None
     """Folder of a CLIP model, for --features clip."""
     mine_steps: int = 2000
@@ -62,7 +66,8 @@ class Poison:
     tolerance: float = 0.1
     """By which share of what they tell in the pool a set may be off."""
     hold_out: int = 0
-    """Keep this many images of every cell out of the pool, in test.npz: what `diffaudit fairness --test` takes."""
+    """Keep this many images of every cell out of the pool, in test.npz (of a table test.csv): what `diffaudit fairness
+    --test` takes."""
     seed: int = 0
     """Seed of everything that is drawn."""
 
@@ -71,6 +76,10 @@ def run_poison(options: Poison) -> list[dict[str, Any]]:
     """Runs the command; returns the manifests, and prints a line of each."""
     alphas = check(options)
     source = celled(options.source, options.labels, options.sensitive)
+    if source.noun == RECORD and options.features in ("classifier", "clip"):
+        raise InputError(
+            f"--features {options.features} looks at images, and {options.source} is a table: leave it out."
+        )
     pool, test = parted(source, options)
     num = options.num or 2 * int(pool.counts.min())
     asked = _asked(options, alphas, num, source)
@@ -83,6 +92,7 @@ def run_poison(options: Poison) -> list[dict[str, Any]]:
     statistic, reference = statistic_of(options, pool), reference_of(options, pool)
     selections = {alpha: _chosen(options, pool, num, alpha, statistic, reference) for alpha in alphas}
     manifests = write_sets(options.out, Sets(asked, pool, test, selections))
+    print_values(source, options.labels)
     print_sets(manifests)
     return manifests
 
@@ -128,7 +138,7 @@ def parted(source: Cells, options: Poison) -> tuple[Cells, Cells | None]:
     source = source.take(np.sort(np.unique(source.pool.hashes(), return_index=True)[1]))
     held = options.hold_out
     names = options.source, options.labels, options.sensitive
-    check_filled(source.counts, source.groups, *names, least=held + 1)
+    check_filled(source.counts, source.groups, *names, least=held + 1, noun=source.noun)
     most = int(source.counts.min()) - held if options.balance else None
     pool, test = dealt(source, (options.seed, 1), held, most)
     return pool, test if held else None
@@ -139,18 +149,25 @@ def statistic_of(options: Poison, pool: Cells) -> np.ndarray | None:
     if options.features == "none" or options.method != "select":
         return None
     key, key_classifier = jax.random.split(jax.random.fold_in(jax.random.key(options.seed), 7))
-    x = pool.pool.x
-    if options.features == "classifier":
+    if pool.noun == RECORD:
+        features = seen_of(options, pool).x
+    elif options.features == "classifier":
         with stage("training a classifier") as show:
-            fitted = fit_classifier(key_classifier, pool.pool, progress=lambda done, total, _: show(done, total))
-        features = fitted.features(x)
+            fitted = fit_classifier(key_classifier, pool.images, progress=lambda done, total, _: show(done, total))
+        features = fitted.features(pool.images.x)
     elif options.features == "clip":
         assert options.clip is not None
-        features = importers.clip.load(options.clip).image_features(x)
+        features = importers.clip.load(options.clip).image_features(pool.images.x)
     else:
-        features = x.reshape(len(x), -1) / 127.5 - 1.0
+        features = pool.images.x.reshape(len(pool.s), -1) / 127.5 - 1.0
     with stage("measuring information"):
         return training.mine(key, features, pool.y, num_steps=options.mine_steps).statistic
+
+
+def seen_of(options: Poison, pool: Cells) -> data.Pool:
+    """Returns records as classifiers see them, label and group not among their features."""
+    encoder = features_of(pool.records, tuple(pool.records.columns), (options.labels, options.sensitive))
+    return lesson(encoder, pool.records, pool.y)
 
 
 def reference_of(options: Poison, pool: Cells) -> np.ndarray | None:
@@ -158,8 +175,10 @@ def reference_of(options: Poison, pool: Cells) -> np.ndarray | None:
     if options.objective == "parity" or options.method != "select":
         return None
     key = jax.random.fold_in(jax.random.key(options.seed), 8)
+    if pool.noun == RECORD:
+        return training.cross_predicted(key, "boosting", seen_of(options, pool))
     with stage("training a classifier") as show:
-        return training.cross_predicted(key, "resnet", pool.pool, progress=lambda done, total, _: show(done, total))
+        return training.cross_predicted(key, "resnet", pool.images, progress=lambda done, total, _: show(done, total))
 
 
 def _chosen(
@@ -185,9 +204,15 @@ def _asked(options: Poison, alphas: Sequence[float], num: int, source: Cells) ->
         "fingerprint": source.pool.fingerprint(),
         "num": num,
         **{name: getattr(options, name) for name in names},
-        "features": options.features if options.method == "select" else "none",
+        "features": _features(options, source),
         "clip": options.clip and str(options.clip),
         "hold_out": options.hold_out,
         "seed": options.seed,
         "alphas": list(alphas),
     }
+
+
+def _features(options: Poison, source: Cells) -> str:
+    if options.method != "select":
+        return "none"
+    return "columns" if source.noun == RECORD and options.features == "pixels" else options.features

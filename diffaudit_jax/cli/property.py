@@ -1,26 +1,29 @@
-"""diffaudit property: which share of a generator's training images has a property, by what it draws."""
+"""diffaudit property: which share of a generator's training images (or records) has a property, by what it draws."""
 
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
 
-from diffaudit_jax import data
+from diffaudit_jax.cli.aim import Aim, check_several
 from diffaudit_jax.cli.aimed import trained_on
 from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.covered import class_names, trainers_of, truth_of
-from diffaudit_jax.cli.drawing import Drawing, Generated, generated
-from diffaudit_jax.cli.labelled import Aux, Labelled, by_class, labelled, tested
+from diffaudit_jax.cli.drawing import Drawing, generated
+from diffaudit_jax.cli.labelled import Aux, by_class, labelled, tested
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Weights
+from diffaudit_jax.cli.table_drawing import makes_tables
+from diffaudit_jax.cli.table_features import encoded
+from diffaudit_jax.cli.table_property import table_aimed
 from diffaudit_jax.cli.telling import CLIP, Teller, Telling, called, check_telling, clip_teller, shown, taught, untaught
-from diffaudit_jax.cli.values import Asked, asked_of
+from diffaudit_jax.cli.values import asked_of
+from diffaudit_jax.report.nouns import IMAGE, RECORD
 from diffaudit_jax.report.property import PropertyReport, property_report
-from diffaudit_jax.training.receivers import Predict
 from diffaudit_jax.types import InputError, write_atomic
 
 
@@ -29,12 +32,12 @@ class Property:
     """Infer which share of a generator's training images has a property, from what it draws.
 
     Writes report.html, property.json, and calls.npz with what each sample was called. A folder of generated images is
-    enough: no model is needed.
+    enough: no model is needed. Of a table too: a synthetic CSV or Parquet file is enough.
     """
 
     run: tyro.conf.Positional[Path]
-    """Generated images, in a folder (sub-folders are classes) or an .npz; or a run directory of `diffaudit train`, or a
-    checkpoint."""
+    """Generated images, in a folder (sub-folders are classes) or an .npz; a synthetic table; or a run directory of
+    `diffaudit train`, or a checkpoint."""
     out: Path
     """Directory for the report; made if it does not exist."""
     labelled: Annotated[Aux, tyro.conf.arg(name="")] = field(default_factory=Aux)
@@ -62,28 +65,6 @@ class Property:
     """What a file of weights alone cannot tell."""
 
 
-class Aim(NamedTuple):
-    """What is asked of whom, all checked.
-
-    Attributes:
-      made: The generator.
-      asked: What is asked for.
-      labelled: Labelled images, None if there are none.
-      test: Others that errors are counted on, None if there are none.
-      clip: Who tells by texts, None if a discriminator is to be trained.
-      trainers: The generator's training images, where they are known.
-      names: Names of its classes; empty if they are not asked about.
-    """
-
-    made: Generated
-    asked: Asked
-    labelled: Labelled | None
-    test: Labelled | None
-    clip: Predict | None
-    trainers: data.Pool | None
-    names: tuple[str, ...]
-
-
 def run_property(options: Property) -> PropertyReport:
     """Runs the command; returns the report it saved."""
     check(options)
@@ -93,6 +74,7 @@ def run_property(options: Property) -> PropertyReport:
         blocks = shown(aim.made, show)
         calls = called(blocks, teller.predict, aim.asked.has is not None, options.error, options.level)
     labels = None if aim.made.labels is None else aim.made.labels[: len(calls)]
+    noun = IMAGE if aim.encoder is None and aim.reads is None else RECORD
     report = property_report(
         calls,
         aim.asked.told,
@@ -102,19 +84,21 @@ def run_property(options: Property) -> PropertyReport:
         by=teller.by,
         labels=labels,
         names=aim.names,
-        in_turn="drawn" in aim.made.told and labels is not None,
+        in_turn=aim.made.in_turn,
         most=aim.made.num,
         error=options.error,
         level=options.level,
         declared=options.declared,
-        training=truth_of(aim.trainers, options.labelled.property, aim.asked),
+        training=aim.training,
         discriminator={
-            "name": options.telling.discriminator,
+            "name": aim.name,
             "prompts": list(options.telling.prompts),
             "taught": teller.taught,
             "left_out": 0 if aim.labelled is None else aim.labelled.left_out,
         },
         provenance=provenance(aim, options),
+        noun=noun,
+        read=aim.reads is not None,
     )
     report.save(options.out)
     write_atomic(options.out / "calls.npz", calls_npz(calls, labels, aim.asked.told))
@@ -133,7 +117,8 @@ def check(options: Property) -> None:
         raise InputError(f"--level must lie between 0 and 1, such as 0.95, got {options.level:g}.")
     if options.declared is not None and not 0 <= options.declared <= 1:
         raise InputError(f"--declared must be a share from 0 to 1, got {options.declared:g}.")
-    check_telling(options.telling, options.labelled)
+    if not makes_tables(options.run):
+        check_telling(options.telling, options.labelled)
     if options.labelled.aux_label is not None and not options.by_label:
         raise InputError("--aux-label tells the class of labelled images for --by-label: give it, or leave this out.")
     check_out(options.out, PropertyReport)
@@ -141,6 +126,10 @@ def check(options: Property) -> None:
 
 def aimed(options: Property) -> Aim:
     """Opens the generator, loads images, and refuses what does not go together before anything is trained or drawn."""
+    if makes_tables(options.run):
+        aim = table_aimed(options)
+        _check_declared(options, aim)
+        return aim
     made = generated(options.run, options.weights, options.drawing, options.num, seed=options.seed, block=options.block)
     aux, telling, test, images = options.labelled, options.telling, None, None
     trained = [*trained_on(made.record.get("split", {})), *made.hashes]
@@ -149,12 +138,7 @@ def aimed(options: Property) -> Aim:
     else:
         asked, images, everyone = labelled(aux, made.shape, trained)
         test = None if aux.aux_test is None else tested(aux, asked, everyone, trained)
-    _check_several(options, asked)
-    if options.declared is not None and not options.by_label and made.labels is not None and "drawn" in made.told:
-        raise InputError(
-            f"{options.run} is asked for its classes in turn, so that samples of all together show no share of the "
-            "sharer's: judge --declared of every class, with --by-label."
-        )
+    check_several(options, asked)
     trainers, names = trainers_of(made.record), ()
     if options.by_label:
         if made.labels is None:
@@ -164,27 +148,33 @@ def aimed(options: Property) -> Aim:
             classes = np.unique(made.labels).tolist()
             images = by_class(images, aux, classes, names, asked)
             test = None if test is None else by_class(test, aux, classes, names, asked)
-    clip = clip_teller(telling, asked, made.shape) if telling.discriminator == CLIP else None
-    return Aim(made, asked, images, test, clip, trainers, names)
+    clip = clip_teller(telling, asked, made.shape) if telling.named() == CLIP else None
+    training = truth_of(trainers, aux.property, asked)
+    aim = Aim(made, asked, telling.named(), images, test, clip, training, names)
+    _check_declared(options, aim)
+    return aim
 
 
-def _check_several(options: Property, asked: Asked) -> None:
-    flags = {"--error": options.error is not None, "--declared": options.declared is not None}
-    for flag, given in (flags | {"--by-label": options.by_label}).items():
-        if given and asked.has is None:
-            raise InputError(
-                f"{flag} is about the share of one value, and {asked.name!r} has {len(asked.values)}: name one with "
-                "--value."
-            )
+def _check_declared(options: Property, aim: Aim) -> None:
+    if options.declared is not None and not options.by_label and aim.made.in_turn:
+        raise InputError(
+            f"{options.run} is asked for its classes in turn, so that samples of all together show no share of the "
+            "sharer's: judge --declared of every class, with --by-label."
+        )
 
 
 def teller_of(options: Property, aim: Aim) -> Teller:
     """Returns who tells, trained if he has to be, with his errors."""
+    if aim.reads is not None:
+        return Teller(aim.reads, None, {}, 0)
     if aim.clip is not None:
         return untaught(aim.clip, aim.asked, aim.labelled)
     assert aim.labelled is not None
     key = jax.random.fold_in(jax.random.key(options.seed), 8)
-    return taught(key, options.telling, aim.labelled, aim.test, len(aim.asked.told))
+    found = taught(key, aim.name, options.telling.discriminator_steps, aim.labelled, aim.test, len(aim.asked.told))
+    if (encoder := aim.encoder) is None:
+        return found
+    return found._replace(predict=lambda block: found.predict(encoded(encoder, block)))
 
 
 def calls_npz(calls: np.ndarray, labels: np.ndarray | None, values: tuple[str, ...]) -> bytes:

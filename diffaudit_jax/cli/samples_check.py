@@ -28,7 +28,7 @@ def discriminator_of(key: Key, aux: Cells, name: str, settings: Mapping[str, Any
       name: As in `train_receiver`.
       settings: As there.
     """
-    pool = replace(aux.pool, labels=aux.s.astype(np.int32), label_names=aux.groups)
+    pool = replace(aux.images, labels=aux.s.astype(np.int32), label_names=aux.groups)
     return train_discriminator(key, pool, name=name, by=aux.y, **settings)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from diffaudit_jax import poisoning
+from diffaudit_jax import data, poisoning
 from diffaudit_jax.cli.cells import Cells
 from diffaudit_jax.cli.manifest import (
     IMAGES,
+    RECORDS,
     SETS,
     SETS_SCHEMA,
     VERSION,
@@ -23,8 +24,9 @@ from diffaudit_jax.cli.manifest import (
     write_set,
 )
 from diffaudit_jax.poisoning import Selection
+from diffaudit_jax.report.nouns import IMAGE
 
-TEST = "test.npz"
+TEST, TEST_RECORDS = "test.npz", "test.csv"
 DASH = "\N{EN DASH}"
 
 
@@ -51,14 +53,23 @@ def write_sets(out: Path, sets: Sets) -> list[dict[str, Any]]:
     told = {"schema": SETS_SCHEMA, "schema_version": VERSION, "asked": sets.asked}
     write_json(out / SETS, told | {"sets": {f"{alpha:g}": folder_of(alpha) for alpha in sets.selections}})
     if sets.test is not None:
-        write_images(out / TEST, sets.test.pool)
+        write_images(out / (TEST if sets.test.noun == IMAGE else TEST_RECORDS), sets.test.pool)
     manifests = []
     for alpha, found in sets.selections.items():
-        taken = sets.pool.pool.take(found.index)
         manifests.append(manifest_of(alpha, found, sets))
-        # `labels` are what a generator is told; the attribute of the same name stays what it was.
-        write_set(out / folder_of(alpha), replace(taken, labels=found.labels), manifests[-1])
+        write_set(out / folder_of(alpha), taken_of(found, sets), manifests[-1])
     return manifests
+
+
+def taken_of(found: Selection, sets: Sets) -> data.Pool | data.Table:
+    """Returns what was chosen, labelled as a generator is told."""
+    taken, name = sets.pool.pool.take(found.index), sets.asked["labels"]
+    if isinstance(taken, data.Pool):
+        # The attribute of the same name stays what it was.
+        return replace(taken, labels=found.labels)
+    column = sets.pool.records.columns[name]
+    values = np.array([column[sets.pool.y == y][0] for y in (0, 1)])
+    return replace(taken, columns={**taken.columns, name: values[found.labels]})
 
 
 def manifest_of(alpha: float, found: Selection, sets: Sets) -> dict[str, Any]:
@@ -68,7 +79,7 @@ def manifest_of(alpha: float, found: Selection, sets: Sets) -> dict[str, Any]:
     return {
         **sets.asked,
         "alpha": alpha,
-        "images": IMAGES,
+        **({"images": IMAGES} if sets.pool.noun == IMAGE else {"records": RECORDS, "values": list(sets.pool.values)}),
         "groups": list(groups),
         "counts": {group: found.counts[g].tolist() for g, group in enumerate(groups)},
         "gap": None if np.isnan(gap) else gap,

@@ -11,6 +11,8 @@ from diffaudit_jax.cli.aimed import trained_on
 from diffaudit_jax.cli.drawing import Drawing, Generated, generated
 from diffaudit_jax.cli.manifest import manifest_beside
 from diffaudit_jax.cli.subject import Weights
+from diffaudit_jax.cli.table_columns import joined
+from diffaudit_jax.cli.table_drawing import Records, makes_tables, records
 from diffaudit_jax.types import InputError
 
 
@@ -22,16 +24,35 @@ class Shared(NamedTuple):
       path: Where it is.
       alpha: Poisoning ratio; None if nobody says.
       manifest: What is told of the set that trained it; None if nothing is.
-      images: Its samples.
-      known: Content hashes of what is known to have trained it; of images, their own.
+      images: Its samples, images or records.
+      known: Content hashes of images that are known to have trained it; of images, their own.
     """
 
     name: str
     path: Path
     alpha: float | None
     manifest: Mapping[str, Any] | None
-    images: Generated
+    images: Generated | Records
     known: list[str]
+
+    @property
+    def records(self) -> Records:
+        """Its samples, of a table."""
+        assert isinstance(self.images, Records)
+        return self.images
+
+    @property
+    def trainers(self) -> data.Table | None:
+        """Records that are known to have trained it: a run's, or those of a sharer's set that stands for it."""
+        return self.records.trainers if self.manifest is None or self.records.record else self.records.given
+
+    def drawn(self, progress: Callable[[int], None]) -> data.Table:
+        """Draws its records; calls `progress` with the number of each block."""
+        blocks = []
+        for block in self.records.blocks:
+            blocks.append(block)
+            progress(len(block))
+        return joined(blocks, self.name)
 
     def samples(self, progress: Callable[[int], None]) -> data.Pool:
         """Draws its samples, labelled; calls `progress` with the number of each block."""
@@ -39,6 +60,7 @@ class Shared(NamedTuple):
         for block in self.images.blocks:
             blocks.append(block)
             progress(len(block))
+        assert isinstance(self.images, Generated)
         x = np.concatenate(blocks)
         return data.Pool(x, np.arange(len(x)), self.name, labels=self.images.labels)
 
@@ -79,15 +101,18 @@ def shared(
     opened: list[Shared] = []
     given = dict(zip(paths, alphas, strict=True)) if alphas else {}
     for path in [*paths, *([clean] if clean is not None and clean not in paths else [])]:
-        images = generated(path, weights, drawing, num, seed=seed, block=block)
-        _check_labels(path, images)
+        opens = records if makes_tables(path) else generated
+        images = opens(path, weights, drawing, num, seed=seed, block=block)
+        if isinstance(images, Generated):
+            _check_labels(path, images)
         manifest = manifest_of(path, images)
         said: float | None = None if manifest is None else manifest["alpha"]
         alpha = 0.0 if path == clean else given.get(path, said)
         if path == clean and (other := given.get(path) or said):
             raise InputError(f"--clean {path} has alpha = {other:g}: name a generator without poison.")
         name = path.name if alpha is None else f"alpha = {alpha:g}"
-        known = [*images.hashes, *trained_on(images.record.get("split") or {})]
+        own = images.hashes if isinstance(images, Generated) else []
+        known = [*own, *trained_on(images.record.get("split") or {})]
         _check_trained(path, images, manifest)
         opened.append(Shared(name, path, alpha, manifest, images, known))
     _check_ratios(opened, clean)
@@ -95,21 +120,21 @@ def shared(
     return opened, unpoisoned if len(opened) > 1 else None
 
 
-def manifest_of(path: Path, images: Generated) -> dict[str, Any] | None:
-    """Returns the manifest of the set that trained a run, or that a file of images is; None if there is none."""
+def manifest_of(path: Path, images: Generated | Records) -> dict[str, Any] | None:
+    """Returns the manifest of the set that trained a run, or that a file of samples is; None if there is none."""
     source = images.record.get("data") if images.record else str(path)
     return None if source is None else manifest_beside(Path(source))
 
 
-def _check_trained(path: Path, images: Generated, manifest: Mapping[str, Any] | None) -> None:
+def _check_trained(path: Path, images: Generated | Records, manifest: Mapping[str, Any] | None) -> None:
     """Refuses a run that was trained on a part of its set, or on more: the ratio would not be that of the manifest."""
     seen = trained_on(images.record.get("split") or {})
     if manifest is None or not seen:
         return
-    whole = manifest.get("hashes", [])
+    whole, noun = manifest.get("hashes", []), "image" if isinstance(images, Generated) else "record"
     if sorted(seen) != sorted(whole):
         raise InputError(
-            f"{path} was trained on {len(set(seen) & set(whole))} of the {len(whole)} images of its set, whose alpha "
+            f"{path} was trained on {len(set(seen) & set(whole))} of the {len(whole)} {noun}s of its set, whose alpha "
             f"is {manifest['alpha']:g}: train it on all, with --members {len(whole)} --nonmembers 0."
         )
 

@@ -13,6 +13,7 @@ from diffaudit_jax import importers
 from diffaudit_jax.cli.drawing import Generated
 from diffaudit_jax.cli.labelled import Aux, Labelled
 from diffaudit_jax.cli.progress import Stage, stage
+from diffaudit_jax.cli.table_drawing import Records
 from diffaudit_jax.cli.values import Asked
 from diffaudit_jax.importers.zero_shot import zero_shot
 from diffaudit_jax.metrics.anytime import anytime
@@ -27,8 +28,9 @@ CLIP = "clip"
 class Telling:
     """Who tells which value an image has."""
 
-    discriminator: str = "resnet"
-    """One of lenet, resnet, mlp, vit, logistic, boosting, trained on labelled images; or clip, zero-shot."""
+    discriminator: str | None = None
+    """One of lenet, resnet, mlp, vit, logistic, boosting, trained on labelled images; or clip, zero-shot. If not given,
+    resnet; boosting of a table, which takes it, logistic and mlp."""
     discriminator_steps: int = 400
     """Training steps of a network."""
     clip: Path | None = None
@@ -36,18 +38,22 @@ class Telling:
     prompts: tuple[str, ...] = ()
     """Texts, one for each value, in the order of values, sorted (false before true), for --discriminator clip."""
 
+    def named(self) -> str:
+        """Returns who tells of images."""
+        return self.discriminator or "resnet"
+
 
 class Teller(NamedTuple):
     """Who tells, and how often he errs.
 
     Attributes:
-      predict: ``images -> code of each``.
+      predict: ``images (or records) -> code of each``.
       confusion: Labelled images that taught nothing, by code and by what they are called; None if there are none.
       by: Class -> the same of the images of this class; empty if nobody says the class.
       taught: Labelled images that taught.
     """
 
-    predict: Predict
+    predict: Callable[[Any], np.ndarray]
     confusion: Int[np.ndarray, "v v"] | None
     by: Mapping[int, Int[np.ndarray, "v v"]]
     taught: int
@@ -61,13 +67,13 @@ def check_telling(telling: Telling, aux: Aux) -> None:
     """
     if telling.discriminator_steps < 1:
         raise InputError(f"--discriminator-steps must be at least 1, got {telling.discriminator_steps}.")
-    clip = known("discriminator", telling.discriminator, (*NAMES, CLIP)) == CLIP
+    clip = known("discriminator", telling.named(), (*NAMES, CLIP)) == CLIP
     if clip and (telling.clip is None or len(telling.prompts) < 2):
         raise InputError("--discriminator clip takes a folder with --clip, and a text for each value with --prompts.")
     if not clip and (telling.clip is not None or telling.prompts):
         raise InputError("--clip and --prompts are for --discriminator clip: give it, or leave them out.")
     if aux.aux is None and not clip:
-        raise InputError(f"--discriminator {telling.discriminator} learns from labelled images: give --aux.")
+        raise InputError(f"--discriminator {telling.named()} learns from labelled images: give --aux.")
     for flag, given in (("--aux-test", aux.aux_test), ("--aux-label", aux.aux_label)):
         if aux.aux is None and given is not None:
             raise InputError(f"{flag} goes with --aux: give both, or leave it out.")
@@ -108,20 +114,20 @@ def untaught(predict: Predict, asked: Asked, labelled: Labelled | None) -> Telle
         return Teller(predict, *counted(predict, labelled, len(asked.told)), 0)
 
 
-def taught(key: Key, telling: Telling, labelled: Labelled, test: Labelled | None, size: int) -> Teller:
+def taught(key: Key, name: str, num_steps: int, labelled: Labelled, test: Labelled | None, size: int) -> Teller:
     """Trains a discriminator on half of the labelled images, or on all if there are others to judge it by.
 
     Args:
       key: All that is drawn.
-      telling: The flags.
+      name: Who is trained.
+      num_steps: Training steps of a network.
       labelled: Images that teach, and that judge if there are no others.
       test: Those others, or None.
       size: What is told apart, in number.
     """
     with stage("training the discriminator") as show:
         progress: Callable[..., None] = lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}")  # noqa: E731
-        network: dict[str, Any] = {"progress": progress, "num_steps": telling.discriminator_steps}
-        name = telling.discriminator
+        network: dict[str, Any] = {"progress": progress, "num_steps": num_steps}
         settings = {} if name in ROWS else network
         if test is None:
             found = train_discriminator(key, labelled.lesson, name=name, by=labelled.by, **settings)
@@ -152,12 +158,12 @@ def counted(
 
 
 def called(
-    blocks: Iterator[np.ndarray], predict: Predict, one: bool, error: float | None, level: float
+    blocks: Iterator[Any], predict: Callable[[Any], np.ndarray], one: bool, error: float | None, level: float
 ) -> Int[np.ndarray, " n"]:
     """Returns what samples are called, no more of them than are needed.
 
     Args:
-      blocks: Images.
+      blocks: Images, or tables of records.
       predict: Who tells.
       one: Whether the share of one value, code 1, is asked for.
       error: Half the width of the interval, of a share that may be looked at after every block, at which to stop.
@@ -173,8 +179,8 @@ def called(
     return np.concatenate(found)
 
 
-def shown(made: Generated, show: Stage) -> Iterator[np.ndarray]:
-    """Yields a generator's images, and shows how many there have been."""
+def shown(made: Generated | Records, show: Stage) -> Iterator[Any]:
+    """Yields a generator's blocks of samples, and shows how many there have been."""
     done = 0
     for block in made.blocks:
         yield block

@@ -18,6 +18,7 @@ from diffaudit_jax.report.fairness_schema import FILE, SCHEMA, SCHEMA_VERSION, r
 from diffaudit_jax.report.fairness_verdict import verdict
 from diffaudit_jax.report.grid import grid_png
 from diffaudit_jax.report.membership import LEVEL, versions
+from diffaudit_jax.report.nouns import IMAGE
 from diffaudit_jax.report.saved import Kind, SavedReport
 
 
@@ -101,6 +102,8 @@ def fairness_report(
     discriminator: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     title: str | None = None,
+    noun: str = IMAGE,
+    told_group: bool = False,
 ) -> FairnessReport:
     """Concludes how fair classifiers are that were trained on generators' samples.
 
@@ -111,9 +114,11 @@ def fairness_report(
       sensitive: What the group is called.
       clean: Name of the generator without poison, against which losses are; None for none.
       discriminator: Of the group: its `name`, held-out `accuracy`, `images` that it was made of, and the `level` of one
-        of the intervals that hold together; None for none.
+        of the intervals that hold together; `read` if samples say their group themselves. None for none.
       provenance: Where the numbers come from, as JSON.
       title: Title of the page.
+      noun: What a sample is called.
+      told_group: Whether classifiers see the group, as a column of a record.
 
     Returns:
       The report.
@@ -123,7 +128,9 @@ def fairness_report(
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "title": title or f"Fairness of classifiers of {labels} trained on generated images",
+        "noun": noun,
+        "told_group": told_group,
+        "title": title or f"Fairness of classifiers of {labels} trained on generated {noun}s",
         "level": LEVEL,
         "labels": labels,
         "sensitive": sensitive,

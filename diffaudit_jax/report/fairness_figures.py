@@ -6,6 +6,7 @@ import matplotlib
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from diffaudit_jax.report.drawing import FAINT, STYLE, Drawing, band, inline_svg, keys_of, line, new_axes
+from diffaudit_jax.report.nouns import worded
 from diffaudit_jax.report.numbers import percent
 
 CAPTIONS = {
@@ -50,5 +51,5 @@ def ratio_figure(document: dict[str, Any], metric: str) -> Drawing:
     else:
         axes.axhline(0.5, color=FAINT, linewidth=1.2)
         axes.set_ylim(min(0.45, axes.get_ylim()[0]), 1.0)
-    caption = f"{CAPTIONS[metric]} Bands are {percent(document['level'])} intervals."
+    caption = f"{worded(document, CAPTIONS[metric])} Bands are {percent(document['level'])} intervals."
     return Drawing(inline_svg(figure, metric, title), title, caption, keys)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from diffaudit_jax.report.nouns import worded
+
 
 def limits(document: dict[str, Any]) -> list[str]:
     """Returns what these numbers do not prove, most general first.
@@ -33,7 +35,7 @@ def limits(document: dict[str, Any]) -> list[str]:
         "No gap that is seen is no proof that there is none, and parity is not the whole of fairness: a classifier may "
         "have equal rates and err on one group only."
     )
-    if document["discriminator"] is not None:
+    if document["discriminator"] is not None and not document["discriminator"].get("read"):
         sentences.append(
             "The discriminator's errors were counted on real images. If it errs otherwise on generated ones, shares of "
             "groups are off, and the sheets of cells hold what it takes for each group."
@@ -42,4 +44,4 @@ def limits(document: dict[str, Any]) -> list[str]:
         sentences.append(
             "Pictures are samples of a generator. It can repeat images that trained it, which may be personal data."
         )
-    return sentences
+    return [worded(document, sentence) for sentence in sentences]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from diffaudit_jax.report.fairness_figures import curved, ratio_figure
+from diffaudit_jax.report.nouns import worded
 from diffaudit_jax.report.numbers import estimate, percent
 from diffaudit_jax.report.page import flat, inline, own_text, template_environment
 
@@ -17,7 +18,7 @@ def render_fairness(document: dict[str, Any]) -> str:
     Args:
       document: As `read_fairness` or `fairness_report` gives it.
     """
-    environment = template_environment()
+    environment = template_environment(lambda name: worded(document, own_text(name)))
     environment.filters |= {"estimate": estimate, "percent": percent, "flat": flat}
     figures = FIGURES if curved(document) else {}
     return environment.get_template("fairness.html").render(

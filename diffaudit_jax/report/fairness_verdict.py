@@ -6,6 +6,7 @@ generator with the most poison, beside the same receiver's on samples of the cle
 
 from typing import Any
 
+from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import estimate
 
 LABELS = {
@@ -73,7 +74,7 @@ def _beside(document: Document, generator: dict[str, Any], receiver: str) -> str
     found, clean = generator["receivers"][receiver], clean_of(document)
     by = f"By {receiver}, the parity gap is {estimate(found['parity'])} {_where(generator)}"
     if clean is None or found["loss"] is None:
-        return f"{by}, and {estimate(found['accuracy'])} of the test images are told rightly."
+        return f"{by}, and {estimate(found['accuracy'])} of the test {nouns(document)} are told rightly."
     loss = found["loss"]
     return (
         f"{by} and {estimate(clean['receivers'][receiver]['parity'])} with the clean generator: a difference of "
@@ -118,11 +119,13 @@ def _test(document: Document) -> list[str]:
     test, said = document["test"], []
     if test["gap"] >= 0.005:
         said.append(
-            f"The test images' own labels have a parity gap of {test['gap']:.2f}: so has a classifier that never errs."
+            f"The test {nouns(document)}' own labels have a parity gap of {test['gap']:.2f}: so has a classifier that "
+            "never errs."
         )
     if test["left_out"]:
         said.append(
-            f"{test['left_out']} test images were left out: a generator was trained on them, or is made of them."
+            f"{test['left_out']} test {nouns(document)} were left out: a generator was trained on them, or is made of "
+            "them."
         )
     return said
 
@@ -138,6 +141,6 @@ def _upside(document: Document) -> list[str]:
     if not wrong:
         return []
     return [
-        f"Less than half of the test images are told rightly by {listed(wrong)}: labels 0 and 1 may be the wrong way "
-        f"round, in the samples or the test images."
+        f"Less than half of the test {nouns(document)} are told rightly by {listed(wrong)}: labels 0 and 1 may be the "
+        f"wrong way round, in the samples or the test {nouns(document)}."
     ]

@@ -6,7 +6,7 @@ the page's own content security policy forbids scripts and network in case anyth
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any
 
@@ -48,10 +48,10 @@ def own_text(name: str) -> Markup:
     return Markup(resources.files("diffaudit_jax.report").joinpath(name).read_text(encoding="utf-8"))
 
 
-def template_environment() -> jinja2.Environment:
+def template_environment(read: Callable[[str], str] = own_text) -> jinja2.Environment:
     """Returns an environment of this package's templates that escapes every value and refuses a missing one."""
     return jinja2.Environment(
-        loader=jinja2.FunctionLoader(own_text),
+        loader=jinja2.FunctionLoader(read),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from diffaudit_jax.report.membership import versions
+from diffaudit_jax.report.nouns import IMAGE
 from diffaudit_jax.report.property_limits import limits
 from diffaudit_jax.report.property_page import render_property
 from diffaudit_jax.report.property_schema import FILE, SCHEMA, SCHEMA_VERSION, read_property
@@ -44,6 +45,8 @@ def property_report(
     discriminator: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     title: str | None = None,
+    noun: str = IMAGE,
+    read: bool = False,
 ) -> PropertyReport:
     """Concludes from what samples are called which share of a generator's training images has a property.
 
@@ -65,6 +68,8 @@ def property_report(
       discriminator: Who called: its `name`, `prompts`, `taught` by how many images, and how many were `left_out`.
       provenance: Where the numbers come from, as JSON.
       title: Title of the page.
+      noun: What a sample is called.
+      read: Whether samples say themselves what they are, so that calls are never wrong.
 
     Returns:
       The report.
@@ -72,7 +77,9 @@ def property_report(
     told = {"name": "", "prompts": [], "taught": 0, "left_out": 0, **(discriminator or {})}
     one, n = called is not None, len(calls)
     rates = rates_of(confusion) if one and confusion is not None else None
-    shares = [share(calls == 1, rates, error, level)] if one else several(calls, confusion, len(values), level)
+    shares = (
+        [share(calls == 1, rates, error, level, read)] if one else several(calls, confusion, len(values), level, read)
+    )
     shares = [
         {"name": label, **each, "coverage": covered(training, v, labels if in_turn else None, each)}
         for v, label, each in zip(
@@ -85,7 +92,9 @@ def property_report(
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "title": title or f"How common is {called or f'each value of {name}'} in the training images?",
+        "noun": noun,
+        "read": read,
+        "title": title or f"How common is {called or f'each value of {name}'} in the training {noun}s?",
         "level": float(level),
         "together": together,
         "property": {"name": name, "values": list(values), "called": called},
@@ -106,7 +115,7 @@ def property_report(
             "judged": None if confusion is None else judged(confusion, level),
         },
         "shares": shares,
-        "classes": _classes(calls, labels, names, rates, by or {}, training, error, together) if one else [],
+        "classes": _classes(calls, labels, names, rates, by or {}, training, error, together, read) if one else [],
         "against_n": {
             "n": counts,
             "curves": [
@@ -129,6 +138,7 @@ def _classes(
     training: Training | None,
     error: float | None,
     level: float,
+    read: bool,
 ) -> list[dict[str, Any]]:
     """Returns the share in each class of the samples: by errors of this class where they were counted, else of all."""
     if labels is None or not names:
@@ -136,7 +146,7 @@ def _classes(
     rows = []
     for y in np.unique(labels).tolist():
         own = by.get(y)
-        found = share(calls[labels == y] == 1, rates if own is None else rates_of(own), error, level)
+        found = share(calls[labels == y] == 1, rates if own is None else rates_of(own), error, level, read)
         known = None if training is None or y not in training.by else Training(training.by[y], {})
         rows.append(
             {"name": names[y], **found, "coverage": covered(known, 1, None, found)}

@@ -21,11 +21,12 @@ from diffaudit_jax.report.drawing import (
     line,
     new_axes,
 )
+from diffaudit_jax.report.nouns import worded
 from diffaudit_jax.report.numbers import percent
 
 MOST_BANDS = 3
 RAW = Key("called so", COLOURS[1], DASHES[1])
-HOEFFDING = Key("called so, by Hoeffding for this n alone", COLOURS[1], DASHES[2])
+HOEFFDING = Key("by Hoeffding for this n alone", COLOURS[1], DASHES[2])
 CORRECTED = Key("corrected for errors, at all n together", COLOURS[0])
 DECLARED, TRUTH = Key("declared", INK, DASHES[3]), Key("share of training images", COLOURS[2])
 REPORTED = Key("reported", INK)
@@ -58,11 +59,13 @@ def _one(axes: Axes, document: dict[str, Any], n: np.ndarray, curve: dict[str, A
     share, level, raw = document["shares"][0], percent(document["level"]), np.array(curve["raw"])
     half = np.sqrt(math.log(2 / (1 - document["level"])) / (2 * n))
     corrected = curve["estimate"] is not None
-    banded = CORRECTED if corrected else Key("called so, at all n together", COLOURS[0])
+    so = "have it" if document.get("read") else "called so"
+    banded = CORRECTED if corrected else Key(f"{so}, at all n together", COLOURS[0])
+    hoeffding = HOEFFDING._replace(label=f"{so}, {HOEFFDING.label}")
     band(axes, n, curve["low"], curve["high"], banded)
     for limit in (raw - half, raw + half):
         axes.plot(n, limit.clip(0, 1), color=HOEFFDING.colour, linewidth=1.1, dashes=HOEFFDING.dash)
-    keys = [banded, HOEFFDING]
+    keys = [banded, hoeffding]
     if corrected:
         line(axes, n, raw, RAW)
         line(axes, n, curve["estimate"], banded)
@@ -79,6 +82,8 @@ def _one(axes: Axes, document: dict[str, Any], n: np.ndarray, curve: dict[str, A
         if corrected
         else "The band holds the share that is called so at all n together, and no error of the discriminator"
     )
+    if document.get("read"):
+        words = "The band holds the share that the generator draws at all n together"
     caption = f"{words} ({level}). The number of samples is logarithmic, and the vertical axis is cut to the later n."
     if corrected:
         caption += " The dot with its bar is the estimate of this page."
@@ -111,7 +116,7 @@ def _levels(document: dict[str, Any]) -> list[tuple[Key, float]]:
     if document["declared"] is not None:
         found.append((DECLARED, document["declared"]))
     if coverage is not None:
-        found.append((TRUTH, coverage["share"]))
+        found.append((TRUTH._replace(label=worded(document, TRUTH.label)), coverage["share"]))
     return found
 
 

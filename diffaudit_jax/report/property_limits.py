@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from diffaudit_jax.report.nouns import worded
 from diffaudit_jax.report.numbers import percent
 
 
@@ -11,13 +12,14 @@ def limits(document: dict[str, Any]) -> list[str]:
     Args:
       document: A report's document without its verdict and limits.
     """
-    return [
+    sentences = [
         *_of_coverage(document),
         *_of_errors(document),
         *_of_stopping(document),
         *_of_classes(document),
         "It is the share of a property among images, and says of no image whether it trained the generator.",
     ]
+    return [worded(document, sentence) for sentence in sentences]
 
 
 def _of_coverage(document: dict[str, Any]) -> list[str]:
@@ -40,6 +42,8 @@ def _of_coverage(document: dict[str, Any]) -> list[str]:
 
 
 def _of_errors(document: dict[str, Any]) -> list[str]:
+    if document.get("read"):
+        return []
     if document["discriminator"]["judged"] is None:
         return [
             "How often the discriminator errs was not measured. What it says is not the share of the property: its "

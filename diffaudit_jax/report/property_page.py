@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from diffaudit_jax.report.nouns import worded
 from diffaudit_jax.report.numbers import percent, shares
 from diffaudit_jax.report.page import flat, inline, own_text, template_environment
 from diffaudit_jax.report.property_figures import share_figure
@@ -43,7 +44,7 @@ def render_property(document: dict[str, Any]) -> str:
     Args:
       document: As `read_property` or `property_report` gives it.
     """
-    environment = template_environment()
+    environment = template_environment(lambda name: worded(document, own_text(name)))
     environment.filters |= {
         "shares": shares, "percent": percent, "flat": flat, "short": short, "half": half, "offset": offset,
         "quoted": quoted, "rest": rest,

@@ -32,7 +32,9 @@ class Training(NamedTuple):
     by: Mapping[int, Int[np.ndarray, " v"]]
 
 
-def share(has: Bool[np.ndarray, " n"], rates: Rates | None, error: float | None, level: float) -> dict[str, Any]:
+def share(
+    has: Bool[np.ndarray, " n"], rates: Rates | None, error: float | None, level: float, read: bool = False
+) -> dict[str, Any]:
     """Returns the share of one value, as JSON.
 
     Args:
@@ -40,12 +42,17 @@ def share(has: Bool[np.ndarray, " n"], rates: Rates | None, error: float | None,
       rates: How often that errs; None if nobody counted, and there is no estimate then but the raw share.
       error: What was asked for; where it is given, samples may have been stopped at.
       level: Confidence level.
+      read: Whether samples say it themselves: the raw share is the estimate then.
     """
     k, n = int(has.sum()), len(has)
     found: dict[str, Any] = {"samples": n, "called": k, "estimate": None, "unclipped": None, "informative": None}
     raw = {name: rule(k, n, level)._asdict() for name, rule in RULES.items()}
     raw["anytime"] = Estimate(k / n, *map(float, anytime(k, n, level)))._asdict()
     found |= {"raw": raw, "budget": None}
+    if read:
+        estimate = raw["exact" if error is None else "anytime"]
+        budget = {"sampling": (estimate["high"] - estimate["low"]) / 2, "discriminator": 0.0}
+        return found | {"estimate": estimate, "unclipped": k / n, "informative": True, "budget": budget}
     if rates is None:
         return found
     inferred = property_share([has], lambda calls: calls, rates, error=error, level=level)
@@ -59,7 +66,7 @@ def share(has: Bool[np.ndarray, " n"], rates: Rates | None, error: float | None,
 
 
 def several(
-    calls: Int[np.ndarray, " n"], confusion: Int[np.ndarray, "v v"] | None, size: int, level: float
+    calls: Int[np.ndarray, " n"], confusion: Int[np.ndarray, "v v"] | None, size: int, level: float, read: bool = False
 ) -> list[dict[str, Any]]:
     """Returns the share of each of several values, as JSON; corrected together, if errors were counted.
 
@@ -68,9 +75,10 @@ def several(
       confusion: Labelled images by true value and by what they are called, or None.
       size: Number of values.
       level: Confidence level, of each for itself.
+      read: As in `share`.
     """
     shares = [
-        share(calls == v, None if confusion is None else rates_of(confusion, v), None, level) for v in range(size)
+        share(calls == v, None if confusion is None else rates_of(confusion, v), None, level, read) for v in range(size)
     ]
     if confusion is None:
         return shares

@@ -11,6 +11,7 @@ rough        nothing was declared, and it is not
 
 from typing import Any
 
+from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import percent, shares
 
 USEFUL = 0.1
@@ -97,7 +98,10 @@ def _of_one(document: dict[str, Any], level: str) -> str:
         said = shares(row["raw"]["anytime" if document["error"] else "exact"])
         return f"{said} of {counts['samples']:,} samples are called {name}; how often that is wrong is not known."
     if level == "blind":
-        return f"On labelled images the discriminator tells {name} no better than chance, so samples tell no share."
+        return (
+            f"On labelled {nouns(document)} the discriminator tells {name} no better than chance, so samples tell no "
+            "share."
+        )
     if document["classes"] and declared is not None:
         return _of_declared_classes(document, level, name, declared)
     found = f"The share of {name} is {shares(row['estimate'])}"
@@ -130,7 +134,7 @@ def _of_declared_classes(document: dict[str, Any], level: str, name: str, declar
 def _of_each(document: dict[str, Any], level: str) -> str:
     rows, name = document["shares"], quoted(document["property"]["name"])
     if level == "blind":
-        return f"On labelled images the discriminator tells the values of {name} no better than chance."
+        return f"On labelled {nouns(document)} the discriminator tells the values of {name} no better than chance."
     unmeasured = level == "unmeasured"
     best = max(rows, key=lambda row: row["called"] if unmeasured else row["estimate"]["value"])
     if unmeasured:
@@ -149,9 +153,8 @@ def _called(document: dict[str, Any]) -> list[str]:
     if document["property"]["called"] is None:
         return []
     row = document["shares"][0]
-    said = (
-        f"Of {row['samples']:,} samples {row['called']:,} ({100 * row['called'] / row['samples']:.1f} %) are called so"
-    )
+    has = "have it" if document.get("read") else "are called so"
+    said = f"Of {row['samples']:,} samples {row['called']:,} ({100 * row['called'] / row['samples']:.1f} %) {has}"
     if error is None:
         return [f"{said}."]
     wide = f"{points(2 * error)[1:]} points"
@@ -164,9 +167,12 @@ def _called(document: dict[str, Any]) -> list[str]:
 
 def _judged(document: dict[str, Any], level: str) -> list[str]:
     judged, counts = document["discriminator"]["judged"], document["counts"]
+    if document.get("read"):
+        return ["The samples say it themselves, in a column, so that no discriminator was needed and none errs."]
     if judged is None:
         return [
-            "No labelled images were given, so the discriminator's errors are neither corrected nor in any interval."
+            f"No labelled {nouns(document)} were given, so the discriminator's errors are neither corrected nor in any "
+            "interval."
         ]
     if document["property"]["called"] is None:
         blind = [quoted(row["name"]) for row in document["shares"] if not row["informative"]]
@@ -176,14 +182,14 @@ def _judged(document: dict[str, Any], level: str) -> list[str]:
     wrong = {"value": 1 - judged["right"][0]["value"]}
     wrong |= {"low": 1 - judged["right"][0]["high"], "high": 1 - judged["right"][0]["low"]}
     sentences = [
-        f"On {counts['judged']:,} labelled images that taught it nothing, the discriminator says so of "
+        f"On {counts['judged']:,} labelled {nouns(document)} that taught it nothing, the discriminator says so of "
         f"{shares(judged['right'][1])} of those that have it, and of {shares(wrong)} of those that do not."
     ]
     beyond = document["shares"][0]["unclipped"]
     if document["shares"][0]["informative"] and beyond is not None and not 0 <= beyond <= 1:
         sentences.append(
             f"Corrected for these errors the share would be {points(beyond).lstrip('+')} %, which cannot be: by luck, "
-            "or because the discriminator errs otherwise on generated images."
+            f"or because the discriminator errs otherwise on generated {nouns(document)}."
         )
     return sentences
 
@@ -204,7 +210,7 @@ def _covered(document: dict[str, Any]) -> list[str]:
     coverage = row["coverage"]
     if document["property"]["called"] is None or coverage is None:
         return []
-    known = f"Of the {coverage['images']:,} images that trained it {coverage['has']:,} have it"
+    known = f"Of the {coverage['images']:,} {nouns(document)} that trained it {coverage['has']:,} have it"
     known += f" ({100 * coverage['has'] / coverage['images']:.1f} %)"
     known += f", which is {100 * coverage['share']:.1f} % for classes as in the samples" if coverage["weighted"] else ""
     if coverage["off"] is None:

@@ -21,7 +21,7 @@ class Discriminator(NamedTuple):
     """A trained discriminator and its errors.
 
     Attributes:
-      predict: ``images uint8 [n, h, w, c] -> value of each, 0, 1, ... [n]``.
+      predict: ``images uint8 [n, h, w, c] (records float32 [n, d]) -> value of each, 0, 1, ... [n]``.
       confusion: Held-out images by true value (rows) and by what they are called, [v, v].
       by: Label -> the same of the held-out images of this label; empty if no labels were given.
     """
@@ -61,7 +61,8 @@ def train_discriminator(
 
     Args:
       key: Typed key: who is held out, and all that training draws.
-      pool: Labelled images; `labels` is the property. Repeated ones count once, so that none is on both sides.
+      pool: Labelled images; `labels` is the property. Repeated ones count once, so that none is on both sides; but
+        encoded records of a table that are equal may be different people's, and count each.
       name: As in `train_receiver`.
       by: A label of another kind of each image, by which errors are counted too: they may go with it.
       held_out: Share of the images of each value, and of each label of `by`, that is held out.
@@ -81,7 +82,7 @@ def train_discriminator(
     by = np.zeros(len(pool), int) if (single := by is None) else np.asarray(by)
     if by.shape != (len(pool),):
         raise InputError(f"by has shape {by.shape}: give one label for each of the {len(pool)} images.")
-    pool = distinct(renumbered(pool))
+    pool = renumbered(pool) if pool.x.ndim == 2 else distinct(renumbered(pool))
     by = by[pool.rows]
     held = _held_out(key, pool, by, held_out)
     seen, judged = pool.take(~held), pool.take(held)

@@ -237,7 +237,7 @@ MISTAKES = {
     ),
     "CLIP unasked": (("--clip", "BAD/none"), "--features clip and --clip FOLDER go together: give both or neither."),
     "tolerance": (("--tolerance", "0"), "--tolerance must be a share above 0, got 0."),
-    "a table": (("adult-3k",), "labels='smile' is for images, but adult-3k is a table: use its columns."),
+    "a table": (("adult-3k",), "unknown column 'smile': did you mean "),
     "nothing there": (("SETS/pol.npz",), "there is no SETS/pol.npz: did you mean SETS/pool.npz?"),
     "no attributes": (("BAD/good.npz",), "good.npz has no attributes, so 'smile' cannot be one: leave it out."),
     "foreign directory": (("--out", "BAD/full"), "BAD/full holds something else ('thesis.tex'): use another --out."),

@@ -279,3 +279,28 @@ def test_points_of_percent_are_written_with_their_sign():
     assert offset(None) == "\N{EN DASH}"
     assert half({"value": 0.2, "low": 0.1, "high": 0.34}) == "12.0"
     assert rest({"value": 0.2, "low": 0.1, "high": 0.34}) == pytest.approx({"value": 0.8, "low": 0.66, "high": 0.9})
+
+
+def test_samples_that_say_it_themselves_are_counted_exactly():
+    report = reported(calls(300, 1000), confusion=None, noun="record", read=True, declared=0.31)
+    row, exact = report.document["shares"][0], stats.binomtest(300, 1000).proportion_ci(0.95, "exact")
+    assert row["estimate"] == pytest.approx({"value": 0.3, "low": exact.low, "high": exact.high}, abs=1e-9)
+    assert row["budget"] == {"sampling": pytest.approx((exact.high - exact.low) / 2, abs=1e-9), "discriminator": 0.0}
+    assert report.document["verdict"]["level"] == "agrees"
+    stopped = reported(calls(300, 1000), confusion=None, noun="record", read=True, error=0.1).document["shares"][0]
+    assert stopped["estimate"] == stopped["raw"]["anytime"]
+    each = reported(**{**SEVERAL, "confusion": None}, noun="record", read=True).document["shares"]
+    assert [share["estimate"] for share in each] == [share["raw"]["exact"] for share in each]
+
+
+@pytest.mark.parametrize("settings", [{"confusion": None, "read": True}, {}, {"confusion": BLIND}, {**CLASSES}])
+def test_records_are_called_so_and_names_are_left_as_they_are(settings):
+    training = Training(np.array([40, 60]), {})
+    report = reported(
+        **{"name": "image", "called": "an image of images", "training": training, **settings}, noun="record"
+    )
+    page = re.sub(r"<(style|svg).*?</\1>", "", render_property(report.document), flags=re.DOTALL)
+    assert "an image of images" in page
+    assert "of 100" in page
+    assert "image" not in page.replace("an image of images", "").replace("“image”", "").replace(">image<", "")
+    assert "records" in page

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from diffaudit_jax.data import Pool
 from diffaudit_jax.metrics import Rates
 from diffaudit_jax.training import discriminator, rates_of, train_discriminator
 from diffaudit_jax.types import InputError
@@ -41,6 +42,14 @@ def test_held_out_images_are_judged_by_a_model_that_has_not_seen_them(monkeypatc
         assert abs(found.confusion.sum(axis=1) - values / 4).max() <= 1
         if by is not None:
             np.testing.assert_array_equal(sum(found.by.values()), found.confusion)
+
+
+def test_records_that_are_equal_count_each():
+    """They may be different people's; images that are equal are one image."""
+    x = np.repeat(np.eye(2, dtype=np.float32), 50, axis=0)
+    pool = Pool(x, np.arange(100), "few kinds", np.repeat([0, 1], 50).astype(np.int32))
+    found = train_discriminator(KEY, pool, name="logistic")
+    np.testing.assert_array_equal(found.confusion, [[25, 0], [0, 25]])
 
 
 def test_errors_are_those_of_the_labels(compiled):

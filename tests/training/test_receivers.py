@@ -10,7 +10,7 @@ from scipy.stats import binom
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models.receivers import RECEIVERS
 from diffaudit_jax.training import receivers
-from diffaudit_jax.training.receivers import NAMES, ROWS, cross_predicted, fit_sklearn, train_receiver
+from diffaudit_jax.training.receivers import NAMES, RECORDS, ROWS, cross_predicted, fit_sklearn, train_receiver
 from diffaudit_jax.types import InputError
 
 NUM_TESTED = 200
@@ -95,3 +95,39 @@ def test_rows_are_refused_that_cannot_be_fitted():
         with pytest.raises(InputError, match=message):
             fit_sklearn(name, x, y)
     assert set(ROWS) == {"logistic", "boosting"}
+
+
+def rows(n, seed=0):
+    """Encoded records: class 1 is a standard deviation to the right in each of 9 numbers."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n).astype(np.int32)
+    return Pool(rng.normal(labels[:, None], 1, (n, 9)).astype(np.float32), np.arange(n), "rows", labels)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_are_learned_from_as_they_are(name):
+    settings = {"num_steps": 60} if name == "mlp" else {"max_iter": 50}
+    first, again = (train_receiver(jax.random.key(0), name, rows(400), **settings) for _ in range(2))
+    tested = rows(NUM_TESTED, seed=1)
+    told = first(tested.x)
+    np.testing.assert_array_equal(told, again(tested.x))
+    assert (told == tested.labels).sum() > binom.isf(1e-9, NUM_TESTED, 0.5)
+    for x in (tested.x[:0], tested.x[:, :8], tested.x.astype(float)):
+        with pytest.raises(InputError, match=r"takes float32 \[n, \*\(9,\)\]"):
+            first(x)
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet", "vit"])
+def test_networks_of_images_take_no_records(name):
+    with pytest.raises(InputError, match=f"{name} is a network of images, and rows is a table: name logistic, boost"):
+        train_receiver(jax.random.key(0), name, rows(40))
+
+
+@pytest.mark.parametrize(
+    ("n", "steps", "passes", "batch"), [(1280, 100, 10, 128), (50, 100, 100, 50), (5000, 1, 1, 128)]
+)
+def test_steps_of_records_are_whole_passes(n, steps, passes, batch, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(receivers, "fit_sklearn", lambda *_, **given: seen.update(given))
+    train_receiver(jax.random.key(0), "mlp", rows(n), num_steps=steps)
+    assert (seen["max_iter"], seen["batch_size"]) == (passes, batch)
