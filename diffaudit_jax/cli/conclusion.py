@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diffaudit_jax.report import FairnessReport, ReconstructionReport, TablesReport
+from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.property import PropertyReport
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
@@ -69,7 +70,9 @@ def _by_mu(document: dict[str, Any]) -> Table:
 
 
 def _by_share(document: dict[str, Any]) -> Table:
-    table = Table("share of", "samples", "called so", "corrected", "training images", box=None, header_style="bold")
+    called = "have it" if document.get("read") else "called so"
+    head = "share of", "samples", called, "corrected", f"training {nouns(document)}"
+    table = Table(*head, box=None, header_style="bold")
     rule = "exact" if document["error"] is None else "anytime"
     for row in (*document["shares"], *document["classes"]):
         untold = "not told" if row["estimate"] else "errors not known"

@@ -15,6 +15,7 @@ from rich.table import Table
 from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
+from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.conclusion import conclude
 from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.poison import Poison, run_poison
@@ -135,8 +136,11 @@ def _run(command: Command) -> None:
         conclude(run_property(command), command.out / "report.html")
     elif isinstance(command, Poison):
         num, out = run_poison(command)[0]["num"], command.out
-        print(f"sets: {out}; next, for every alpha A: diffaudit train --data {out}/alpha-A/images.npz --members {num}")
-        print("--nonmembers 0 --class-conditional --out DIR")
+        table = is_table(command.source)
+        file, more = ("records.csv", "--model tabddpm") if table else ("images.npz", "--class-conditional")
+        more += f" --label {command.labels} --sensitive {command.sensitive}" if table else ""
+        print(f"sets: {out}; next, for every alpha A: diffaudit train --data {out}/alpha-A/{file} --members {num}")
+        print(f"--nonmembers 0 {more} --out DIR")
     elif isinstance(command, Fairness):
         conclude(run_fairness(command), command.out / "report.html")
     elif isinstance(command, TableAudit):

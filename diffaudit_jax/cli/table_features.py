@@ -65,8 +65,8 @@ def encoded(encoder: Encoder, table: data.Table) -> X:
             x[where, number] = 0.0
             number += 1
         else:
-            x[where, block : block + sum(column.blocks)] = 0.0
-        block += sum(column.blocks)
+            x[where, block : block + column.block] = 0.0
+        block += column.block
     return x
 
 

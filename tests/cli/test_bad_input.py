@@ -15,7 +15,7 @@ TRAINING = {
         "there is no ./photos: no file, folder or embedded set (for images fashion-",
     ),
     "misspelt": (("--data", "fashion-mnist"), "there is no fashion-mnist: did you mean fashion-mnist-2k?"),
-    "table": (("--data", "adult-3k"), "adult-3k is a table: `diffaudit train` takes images."),
+    "table": (("--data", "adult-3k"), "adult-3k is a table: give --model tabddpm."),
     "NaN": (("--data", "BAD/nan.npz"), "nan.npz: images hold NaN or infinity, first at index (3, 2, 1, 0)."),
     "range": (("--data", "BAD/range.npz"), "float images must lie in [0, 1] or [-1, 1], got [0, 255]: rescale them"),
     "shape": (("--data", "BAD/shape.npz"), "images must be [n, H, W] or [n, H, W, C], got shape (28, 1)."),

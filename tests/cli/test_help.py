@@ -6,12 +6,14 @@ from dataclasses import MISSING, fields, is_dataclass
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.poison import Poison
 from diffaudit_jax.cli.property import Property
 from diffaudit_jax.cli.quickstart import Quickstart
 from diffaudit_jax.cli.reconstruct import Reconstruct
 from diffaudit_jax.cli.report import DrawReport
 from diffaudit_jax.cli.sample import Sample
+from diffaudit_jax.cli.table import TableAudit
 from diffaudit_jax.cli.train import Train
 
 from .conftest import TINY
@@ -39,7 +41,7 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, train"
+    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -51,9 +53,18 @@ COMMANDS = {
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,
+    "fairness": Fairness,
+    "table": TableAudit,
     "report": DrawReport,
 }
-POSITIONAL = {"source": "STR", "run": "PATH", "prior": "PATH", "directory": "[{None}|PATH]"}
+POSITIONAL = {
+    "source": "STR",
+    "run": "PATH",
+    "prior": "PATH",
+    "directory": "[{None}|PATH]",
+    "generator": "PATH",
+    "generators": "[[PATH [PATH ...]]]",
+}
 
 
 def flags(command):

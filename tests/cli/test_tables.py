@@ -159,3 +159,49 @@ def test_a_synthetic_table_needs_both_sides(refused, adult, tmp_path, given):
 def test_a_model_of_images_takes_no_columns(refused, tmp_path):
     said = refused("train", "--data", "fashion-mnist-2k", "--label", "income", "--out", str(tmp_path / "run"))
     assert "--label is about columns of a table, and --model ddpm takes images" in said
+
+
+def test_a_page_on_what_a_run_draws(diffaudit, run, tmp_path):
+    words = ("--secrets", "sex", "--guesses", "40", "--num", "150")
+    ended = diffaudit("table", run, *words, "--out", tmp_path / "page")
+    assert ended.code == 0
+    assert "risk of inference" in ended.out
+    document = json.loads((tmp_path / "page" / "tables.json").read_text())
+    assert document["counts"]["members"] == 300
+    assert document["counts"]["synthetic"] == 150
+    assert document["label"] == "income"
+    (tmp_path / "page" / "report.html").unlink()
+    assert diffaudit("report", tmp_path / "page").code == 0
+    assert (tmp_path / "page" / "report.html").exists()
+
+
+def test_a_page_on_records_that_were_copied_says_so(diffaudit, adult, tmp_path):
+    table = data.load(adult)
+    for name, rows in {"members": slice(0, 200), "holdout": slice(200, 400)}.items():
+        data.write_csv(table.take(np.arange(400)[rows]), tmp_path / f"{name}.csv")
+    sides = ("--members", tmp_path / "members.csv", "--holdout", tmp_path / "holdout.csv", "--label", "income")
+    ended = diffaudit(
+        "table", tmp_path / "members.csv", *sides, "--secrets", "sex", "--guesses", "40", "--out", tmp_path / "a"
+    )
+    assert ended.code == 0
+    document = json.loads((tmp_path / "a" / "tables.json").read_text())
+    assert document["copies"]["synthetic"]["exact"] == 200
+    assert "Members show through" in ended.out
+
+
+PAGES = {
+    "nothing said": ((), "give --members, --holdout and --label"),
+    "unknown label": (("--label", "incom"), "unknown column 'incom': did you mean 'income'?"),
+    "unknown secret": (("--label", "income", "--secrets", "sexx"), "unknown column 'sexx': did you mean 'sex'?"),
+    "drawn": (("--label", "income", "--num", "3"), "leave --num out"),
+    "no guess": (("--label", "income", "--guesses", "0"), "--guesses and --num are 1 or more"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), PAGES.values(), ids=PAGES)
+def test_pages_that_cannot_be_made_say_why(refused, adult, tmp_path, flags, says):
+    table = data.load(adult)
+    for name, rows in {"members": slice(0, 40), "holdout": slice(40, 80)}.items():
+        data.write_csv(table.take(np.arange(80)[rows]), tmp_path / f"{name}.csv")
+    sides = ("--members", tmp_path / "members.csv", "--holdout", tmp_path / "holdout.csv") if flags else ()
+    assert says in refused("table", adult, *sides, *flags, "--out", tmp_path / "page")
