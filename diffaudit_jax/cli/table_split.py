@@ -28,11 +28,18 @@ def encoded(
       split: Tables.
       unseen: What to do about records that hold what no member does.
     """
-    sides = [encoder.encode(side, unseen=unseen) if len(side) else None for side in (split.members, split.nonmembers)]
+    sides = [_encoded(encoder, side, unseen) if len(side) else None for side in (split.members, split.nonmembers)]
     members, nonmembers = sides
     assert members is not None
     empty = members.take(np.zeros(len(members), bool))
     return data.Split(members, empty if nonmembers is None else nonmembers, by=split.by)
+
+
+def _encoded(encoder: data.Encoder, table: data.Table, unseen: Literal["refuse", "drop"]) -> data.Pool:
+    """Returns a side as a model sees it, with its columns of text beside it, for strata."""
+    pool = encoder.encode(table, unseen=unseen)
+    kept = data.at_rows(table, pool.rows)
+    return replace(pool, attributes={name: kept.columns[name] for name in kept.categorical})
 
 
 def columns_of(record: Mapping[str, Any]) -> Columns:

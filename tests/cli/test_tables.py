@@ -205,3 +205,9 @@ def test_pages_that_cannot_be_made_say_why(refused, adult, tmp_path, flags, says
         data.write_csv(table.take(np.arange(80)[rows]), tmp_path / f"{name}.csv")
     sides = ("--members", tmp_path / "members.csv", "--holdout", tmp_path / "holdout.csv") if flags else ()
     assert says in refused("table", adult, *sides, *flags, "--out", tmp_path / "page")
+
+
+def test_groups_of_a_column_are_compared(diffaudit, run, tmp_path):
+    asked = ("--attack", "eps-loss", "--times", "3", "--strata", "sex")
+    assert diffaudit("audit", run, *asked, "--out", tmp_path).code == 0
+    assert "sex" in json.dumps(json.loads((tmp_path / "report.json").read_text())["strata"])
