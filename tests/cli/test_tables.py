@@ -210,4 +210,5 @@ def test_pages_that_cannot_be_made_say_why(refused, adult, tmp_path, flags, says
 def test_groups_of_a_column_are_compared(diffaudit, run, tmp_path):
     asked = ("--attack", "eps-loss", "--times", "3", "--strata", "sex")
     assert diffaudit("audit", run, *asked, "--out", tmp_path).code == 0
-    assert "sex" in json.dumps(json.loads((tmp_path / "report.json").read_text())["strata"])
+    (found,) = json.loads((tmp_path / "report.json").read_text())["exposure"]
+    assert (found["name"], [group["name"] for group in found["groups"]]) == ("sex", ["Female", "Male"])
