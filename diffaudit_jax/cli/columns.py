@@ -62,6 +62,19 @@ def read_table(source: str, columns: Columns, groups: str | None = None) -> data
     return replace(table, columns=kept)
 
 
+def like(table: data.Table, other: data.Table) -> data.Table:
+    """Returns a table's columns that another one has, in its order and of its types.
+
+    Raises:
+      InputError: if one is not there, or cannot be of that type.
+    """
+    for name in other.columns:
+        known("column", name, table.columns)
+    kinds = {name: "numeric" if name in other.numeric else "categorical" for name in other.columns}
+    columns = data.as_types(table, kinds).columns
+    return replace(table, columns={name: columns[name] for name in other.columns})
+
+
 def shown(table: data.Table) -> Table:
     """Returns what was inferred of the columns, to be printed."""
     seen = Table("column", "kind", "distinct", "missing", "typical", box=None, pad_edge=False, header_style="bold")

@@ -11,7 +11,6 @@ import numpy as np
 import tyro
 
 from diffaudit_jax.bank import draw_bank
-from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.drawing import SAMPLES, Drawing, drawn_as
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
@@ -86,7 +85,7 @@ def run_sample(options: Sample) -> Path:
 
 def _sample_table(options: Sample, subject: Subject, encoder: Encoder) -> Path:
     """Draws records, classes in the proportions of the training data, and writes them in the table's own columns."""
-    if not is_table(options.out):
+    if options.out.suffix != ".csv":
         raise InputError(f"records are written to a CSV file, and --out is {options.out}: give one that ends in .csv.")
     if options.drawing != Drawing():
         raise InputError(f"{options.run} draws over all its steps: leave --sampler, --steps and --guidance out.")

@@ -8,8 +8,9 @@ import numpy as np
 
 from diffaudit_jax import data
 from diffaudit_jax.cli.asked import Asked
-from diffaudit_jax.cli.columns import Columns, read_table
+from diffaudit_jax.cli.columns import Columns, like, read_table
 from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.cli.table_columns import joined
 from diffaudit_jax.cli.table_split import encoded, paired
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import Example, InputError, Key, Params
@@ -30,15 +31,9 @@ def synthetic(path: Path, options: Asked) -> tuple[Subject, data.Split[data.Pool
     if options.members is None or options.nonmembers is None:
         raise InputError(f"{path} holds records only: give --members and --nonmembers, real ones.")
     made = read_table(str(path), Columns())
-    types = tuple(f"{name}={'numeric' if name in made.numeric else 'categorical'}" for name in made.columns)
-    members, nonmembers = (
-        _alike(read_table(source, Columns()), made, types) for source in (options.members, options.nonmembers)
-    )
-    split = paired(members, nonmembers, duplicates=options.duplicates)
-    together = [made, split.members, split.nonmembers]
-    columns = {name: np.concatenate([table.columns[name] for table in together]) for name in made.columns}
-    union = data.Table(columns, np.arange(sum(map(len, together))), made.name)
-    encoder = data.fit_encoder(union)
+    given = (like(read_table(source, Columns()), made) for source in (options.members, options.nonmembers))
+    split = paired(*given, duplicates=options.duplicates)
+    encoder = data.fit_encoder(joined([made, split.members, split.nonmembers], made.name))
     target = of_records(encoder.encode(made).x, made.name)
     return Subject(target, "a synthetic table", {}, {}, None, encoder), encoded(encoder, split)
 
@@ -51,12 +46,3 @@ def of_records(x: np.ndarray, name: str) -> Target:
         return params[jax.random.randint(key, (), 0, len(params))]
 
     return Target(jnp.asarray(x), x.shape[1:], sample, config={"images": name})
-
-
-def _alike(table: data.Table, made: data.Table, types: tuple[str, ...]) -> data.Table:
-    """Returns the synthetic table's columns of a real one, in its order and types."""
-    if lacking := [name for name in made.columns if name not in table.columns]:
-        raise InputError(f"{table.name} lacks the column {lacking[0]!r} of {made.name}: give a table with all of them.")
-    kinds = dict(word.rsplit("=", 1) for word in types)
-    cast = data.as_types(table, kinds)
-    return data.Table({name: cast.columns[name] for name in made.columns}, table.rows, table.name)

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 import tyro
 
 from diffaudit_jax import data
 from diffaudit_jax.bank import draw_bank
-from diffaudit_jax.cli.columns import Columns, is_table, read_table
+from diffaudit_jax.cli.columns import Columns, is_table, like, read_table
 from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Weights, load_subject
@@ -103,12 +102,8 @@ def _given(options: TableAudit) -> Sides:
     if options.num is not None:
         raise InputError(f"{options.generator} holds records, which are not drawn: leave --num out.")
     made = read_table(str(options.generator), Columns(label=options.label))
-    kinds = tuple(f"{name}={'numeric' if name in made.numeric else 'categorical'}" for name in made.columns)
-    real = [
-        _alike(read_table(source, Columns()), made, kinds, options.label)
-        for source in (options.members, options.holdout)
-    ]
-    split = paired(*real, duplicates="drop")
+    given = (like(read_table(source, Columns()), made) for source in (options.members, options.holdout))
+    split = paired(*given, duplicates="drop")
     return Sides(split.members, split.nonmembers, made, options.label, "a synthetic table")
 
 
@@ -136,17 +131,4 @@ def _drawn(options: TableAudit) -> Sides:
         key = jax.random.fold_in(jax.random.key(options.seed), 4)
         x = draw_bank(key, subject.target, num, labels=labels, block=1024, progress=show)
     made = replace(subject.encoder.decode(x, labels), name=options.generator.name)
-    return Sides(_kept(split.members, made), _kept(split.nonmembers, made), made, label, subject.source)
-
-
-def _alike(table: data.Table, made: data.Table, kinds: tuple[str, ...], label: str) -> data.Table:
-    known("column", label, table.columns)
-    for name in made.columns:
-        known("column", name, table.columns)
-    return _kept(data.as_types(table, dict(word.rsplit("=", 1) for word in kinds)), made)
-
-
-def _kept(table: data.Table, made: data.Table) -> data.Table:
-    """Returns the columns that the synthetic table has, in its order."""
-    columns: dict[str, np.ndarray] = {name: table.columns[name] for name in made.columns}
-    return data.Table(columns, table.rows, table.name)
+    return Sides(like(split.members, made), like(split.nonmembers, made), made, label, subject.source)
