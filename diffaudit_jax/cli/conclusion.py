@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from diffaudit_jax.report import FairnessReport, ReconstructionReport
+from diffaudit_jax.report import FairnessReport, ReconstructionReport, TablesReport
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.property import PropertyReport
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
@@ -43,6 +43,8 @@ def conclude(report: SavedReport, page: Path) -> None:
         table = _by_share(report.document)
     elif isinstance(report, FairnessReport):
         table = _by_receiver(report.document)
+    elif isinstance(report, TablesReport):
+        table = _by_measure(report.document)
     else:
         table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
     verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
@@ -94,6 +96,19 @@ def _by_variant(document: dict[str, Any]) -> Table:
     for k, row in enumerate(document["rows"]):
         means = (variant["scores"]["mse"][k] for variant in document["variants"])
         table.add_row(f"{row['mu']:g}", *(f"{mean['value']:.3g}" if mean else "\N{EN DASH}" for mean in means))
+    return table
+
+
+def _by_measure(document: dict[str, Any]) -> Table:
+    table = Table("measured", "of", "found", box=None, header_style="bold")
+    for each in document["efficacy"]:
+        known, learned = (each[side]["auc"] for side in ("members", "synthetic"))
+        table.add_row(Text(f"AUC of {each['classifier']}"), "members", estimate(known))
+        table.add_row("", "synthetic", estimate(learned))
+    copies = document["copies"]
+    table.add_row("nearer to a member", "50 % if nothing is copied", shares(copies["share"]))
+    for each in document["risks"]:
+        table.add_row(*map(Text, (f"risk of {each['attack']}", each["of"], shares(each["risk"]))))
     return table
 
 

@@ -27,6 +27,7 @@ from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
 from diffaudit_jax.cli.studied import run_study
 from diffaudit_jax.cli.study import VARIED, Study
+from diffaudit_jax.cli.table import TableAudit, run_table
 from diffaudit_jax.cli.train import Train, train
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.types import InputError, known
@@ -41,6 +42,7 @@ Command = (
     | Annotated[Property, tyro.conf.subcommand("property")]
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Fairness, tyro.conf.subcommand("fairness")]
+    | Annotated[TableAudit, tyro.conf.subcommand("table")]
     | Annotated[Attacks, tyro.conf.subcommand("attacks")]
     | Annotated[DrawReport, tyro.conf.subcommand("report")]
 )
@@ -54,6 +56,7 @@ NAMES = (
     "property",
     "poison",
     "fairness",
+    "table",
     "attacks",
     "report",
 )
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "the other commands with a smaller --block."
             )
         except KeyboardInterrupt:
-            anew = words[:1] in (["reconstruct"], ["study"], ["property"], ["poison"], ["fairness"])
+            anew = words[:1] in (["reconstruct"], ["study"], ["property"], ["poison"], ["fairness"], ["table"])
             _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 
@@ -136,6 +139,8 @@ def _run(command: Command) -> None:
         print("--nonmembers 0 --class-conditional --out DIR")
     elif isinstance(command, Fairness):
         conclude(run_fairness(command), command.out / "report.html")
+    elif isinstance(command, TableAudit):
+        conclude(run_table(command), command.out / "report.html")
     elif isinstance(command, Attacks):
         _list()
     else:

@@ -35,10 +35,14 @@ def encoded(
     return data.Split(members, empty if nonmembers is None else nonmembers, by=split.by)
 
 
+def columns_of(record: Mapping[str, Any]) -> Columns:
+    """Returns how a run's table was read."""
+    return Columns(label=record["label"], types=tuple(record["types"]), drop=tuple(record["drop"]))
+
+
 def split_of_run(options: Asked, record: Mapping[str, Any], path: Path) -> data.Split[data.Pool]:
     """Returns who is asked about of a run of a table: its own split, or the tables given, as the model sees them."""
-    encoder = data.Encoder.from_config(record["encoder"])
-    columns = Columns(label=record["label"], types=tuple(record["types"]), drop=tuple(record["drop"]))
+    encoder, columns = data.Encoder.from_config(record["encoder"]), columns_of(record)
     if options.members is not None and options.nonmembers is not None:
         given = [read_table(source, columns) for source in (options.members, options.nonmembers)]
         split = paired(*given, duplicates=options.duplicates)

@@ -1,7 +1,8 @@
 """Data: where images and tables come from, and who was trained on.
 
 `load` reads any source into a `Pool` of uint8 images or a `Table`, which an `Encoder` turns into a pool of float32
-records; `split`, `split_coin` and `pair` say which records are members. Everything is NumPy on the host; nothing here knows a model.
+records; `split`, `split_coin` and `pair` say which records are members. Everything is NumPy on the host; nothing here
+knows a model.
 """
 
 from diffaudit_jax.data.arrays import from_arrays as from_arrays

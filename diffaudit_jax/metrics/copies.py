@@ -5,15 +5,17 @@ large one proves nothing. Only the comparison with held-out records of the same 
 the source and none of its records is as near to these.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from diffaudit_jax.data.table import Table
 from diffaudit_jax.metrics.intervals import Estimate, binomial_high, binomial_low, tail
-from diffaudit_jax.metrics.mixed import Mixed, mixed, nearest
+from diffaudit_jax.metrics.mixed import mixed, nearest
 from diffaudit_jax.metrics.tables import matched
 from diffaudit_jax.types import InputError
+
+Nearest: TypeAlias = tuple[np.ndarray, np.ndarray]  # as `nearest` returns them
 
 
 class Closeness(NamedTuple):
@@ -100,12 +102,15 @@ def copies(
     sides += [] if holdout is None else [matched(members, holdout, "holdout")]
     sides = [side.take(_some(rng, len(side), most)) for side in sides]
     hashes, points = [side.hashes() for side in sides], mixed(sides, [members])
-    close = [_closeness(points[0], points[i], int(np.isin(hashes[i], hashes[0]).sum())) for i in range(1, len(sides))]
+    near = [nearest(side, points[0], min(2, points[0].size), 2) for side in points[1:]]
+    exact = [int(np.isin(each, hashes[0]).sum()) for each in hashes[1:]]
+    close = [_closeness(far, equal) for (_, far), equal in zip(near, exact, strict=True)]
     if holdout is None:
         return Copies(points[0].size, close[0], None, None, None, None)
     each = min(points[0].size, points[2].size)
     trained, fresh = (side.take(_some(rng, side.size, each)) for side in (points[0], points[2]))
-    pulls = _pulls(points[1], trained, fresh)
+    to_trained = near[0] if each == points[0].size else nearest(points[1], trained, 1, 2)
+    pulls = _pulls(to_trained, nearest(points[1], fresh, 1, 2), each)
     count, m = float(pulls[0].sum()), points[1].size
     trials = m / max(1.0, 2 * each * float(np.var(pulls, ddof=1)) / m)
     low, high = (float(limit(count / m * trials, trials, error)) for limit in (binomial_low, binomial_high))
@@ -117,24 +122,18 @@ def _some(rng: np.random.Generator, n: int, most: int) -> np.ndarray:
     return np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))
 
 
-def _closeness(members: Mixed, records: Mixed, exact: int) -> Closeness:
-    near = nearest(records, members, min(2, members.size), 2)[1]
+def _closeness(far: np.ndarray, exact: int) -> Closeness:
     ratio = None
-    if members.size > 1:
-        ratio = float(np.median(np.divide(near[:, 0], near[:, 1], out=np.ones(len(near)), where=near[:, 1] > 0)))
-    return Closeness(near[:, 0], float(np.median(near[:, 0])), ratio, exact)
+    if far.shape[1] > 1:
+        ratio = float(np.median(np.divide(far[:, 0], far[:, 1], out=np.ones(len(far)), where=far[:, 1] > 0)))
+    return Closeness(far[:, 0], float(np.median(far[:, 0])), ratio, exact)
 
 
-def _pulls(records: Mixed, trained: Mixed, fresh: Mixed) -> np.ndarray:
+def _pulls(to_trained: Nearest, to_fresh: Nearest, each: int) -> np.ndarray:
     """Returns of how many records each member [0] and held-out record [1] is the nearest, float64 [2, n]."""
-    (at, far), (at_fresh, far_fresh) = (nearest(records, side, 1, 2) for side in (trained, fresh))
-    to_trained = ((far < far_fresh) + 0.5 * (far == far_fresh))[:, 0]
-    return np.stack(
-        [
-            np.bincount(at[:, 0], to_trained, trained.size),
-            np.bincount(at_fresh[:, 0], 1.0 - to_trained, fresh.size),
-        ]
-    )
+    (at, far), (at_fresh, far_fresh) = ((rows[:, 0], distances[:, 0]) for rows, distances in (to_trained, to_fresh))
+    trained = (far < far_fresh) + 0.5 * (far == far_fresh)
+    return np.stack([np.bincount(at, trained, each), np.bincount(at_fresh, 1.0 - trained, each)])
 
 
 def _dealt(rng: np.random.Generator, pulls: np.ndarray, num_permutations: int) -> float:

@@ -4,61 +4,24 @@ Both are tested on the same real records, so that their difference does not have
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from diffaudit_jax.data.table import Table
+from diffaudit_jax.metrics.classifiers import CLASSIFIERS
 from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson
 from diffaudit_jax.metrics.resampling import limits
 from diffaudit_jax.metrics.roc import auc
 from diffaudit_jax.metrics.tables import matched
 from diffaudit_jax.types import InputError, known
 
-MOST_CLASSES, MOST_CATEGORIES, BLOCK = 20, 100, 2**22
-
-
-def _boosting(numeric: np.ndarray, seed: int) -> Pipeline:
-    """Its trees split categories as such."""
-    unseen: dict[str, Any] = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan}
-    columns = _columns(numeric, OrdinalEncoder(max_categories=MOST_CATEGORIES, **unseen), "passthrough")
-    settings: dict[str, Any] = {"categorical_features": np.arange(np.count_nonzero(~numeric)), "early_stopping": False}
-    return make_pipeline(columns, HistGradientBoostingClassifier(random_state=seed, **settings))
-
-
-def _linear(classifier: Callable[[int], Any], numeric: np.ndarray, seed: int) -> Pipeline:
-    one_hot = OneHotEncoder(handle_unknown="ignore", max_categories=MOST_CATEGORIES, sparse_output=False)
-    return make_pipeline(_columns(numeric, one_hot, StandardScaler()), classifier(seed))
-
-
-def _columns(numeric: np.ndarray, categories: Any, numbers: Any) -> ColumnTransformer:
-    """Categories first: how many columns numbers become depends on which are missing."""
-    there = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    parts = [
-        ("categories", categories, np.flatnonzero(~numeric)),
-        ("numbers", make_pipeline(there, numbers), np.flatnonzero(numeric)),
-    ]
-    return ColumnTransformer([part for part in parts if len(part[2])])
-
-
-CLASSIFIERS: Mapping[str, Callable[[np.ndarray, int], Pipeline]] = {
-    "boosting": _boosting,
-    "logistic": partial(_linear, lambda _: LogisticRegression(max_iter=1000)),
-    "mlp": partial(_linear, lambda seed: MLPClassifier((64,), max_iter=50, random_state=seed)),
-}
-"""Name -> untrained classifier, by which columns are numbers and by its seed."""
+MOST_CLASSES, BLOCK = 20, 2**22
 
 
 class Quality(NamedTuple):
@@ -123,7 +86,7 @@ def efficacy(
       synthetic: What it drew.
       test: Real records that did not train it.
       label: The column that is told: text, or at most 20 different numbers.
-      classifiers: Names of `CLASSIFIERS`.
+      classifiers: Names of `classifiers.CLASSIFIERS`.
       level: Confidence level of each interval.
       seed: Seed of classifiers and weights.
       num_resamples: Resamples, 100 or more.

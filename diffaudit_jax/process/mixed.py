@@ -27,6 +27,8 @@ from diffaudit_jax.process.gaussian import Process
 from diffaudit_jax.types import Example, InputError, Time
 
 Padded = Float[Array, "columns k"]
+BOUND = 5.2
+"""Greatest score of a number: that of the members' extremes, in units of a standard normal's deviation."""
 NEVER = -1e30
 """Logarithm of the probability of a category that a column does not have; finite, so that its gradient is 0."""
 

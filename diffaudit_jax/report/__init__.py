@@ -15,3 +15,5 @@ from diffaudit_jax.report.scores import read_scores as read_scores
 from diffaudit_jax.report.studies import StudyReport as StudyReport
 from diffaudit_jax.report.studies import study_report as study_report
 from diffaudit_jax.report.study import trajectory_study as trajectory_study
+from diffaudit_jax.report.tables import TablesReport as TablesReport
+from diffaudit_jax.report.tables import tables_report as tables_report

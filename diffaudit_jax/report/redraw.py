@@ -12,9 +12,17 @@ from diffaudit_jax.report.reconstruction import ReconstructionReport
 from diffaudit_jax.report.report import Report
 from diffaudit_jax.report.saved import SavedReport
 from diffaudit_jax.report.studies import StudyReport
+from diffaudit_jax.report.tables import TablesReport
 from diffaudit_jax.types import InputError, write_atomic
 
-REPORTS: tuple[type[SavedReport], ...] = (Report, ReconstructionReport, StudyReport, PropertyReport, FairnessReport)
+REPORTS: tuple[type[SavedReport], ...] = (
+    Report,
+    ReconstructionReport,
+    StudyReport,
+    PropertyReport,
+    FairnessReport,
+    TablesReport,
+)
 
 
 def report_of(path: str | os.PathLike[str]) -> type[SavedReport]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from diffaudit_jax.data.table import Table
+from diffaudit_jax.metrics.classifiers import CLASSIFIERS
 from diffaudit_jax.metrics.copies import Closeness, Copies, copies
-from diffaudit_jax.metrics.efficacy import CLASSIFIERS, Quality, efficacy
+from diffaudit_jax.metrics.efficacy import Quality, efficacy
 from diffaudit_jax.metrics.risks import Risk, inference, linkability
 from diffaudit_jax.metrics.singling import singling_out
 from diffaudit_jax.metrics.tables import marginals, matched, pairs
@@ -61,7 +62,7 @@ def tables_report(
       halves: Columns of either half of a record that are linked; every second column if None.
       guesses: Guesses of each attack on members, held-out records and at random.
       most: Records of each table that are compared with each other; synthetic ones that attacks know.
-      classifiers: Names of `metrics.efficacy.CLASSIFIERS`; the verdict is by the first.
+      classifiers: Names of `metrics.classifiers.CLASSIFIERS`; the verdict is by the first.
       level: Confidence level of each interval.
       seed: Seed of all that is drawn at random.
       provenance: Where the numbers come from, as JSON.

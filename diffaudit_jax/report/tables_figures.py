@@ -35,9 +35,9 @@ def distance_figure(document: dict[str, Any]) -> Drawing:
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.grid(visible=False, axis="x")
-    caption = (
-        "Copies are at 0. Where nothing is copied the two shapes lie on each other, or the synthetic one to the right."
-    )
+    caption = "Copies are at 0."
+    if len(keys) > 1:
+        caption += " Where nothing is copied the two shapes lie on each other, or the synthetic one to the right."
     return Drawing(inline_svg(figure, "distance", title), title, caption, tuple(keys))
 
 

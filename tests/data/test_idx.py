@@ -58,11 +58,11 @@ BAD = {
     "long": (idx(X) + b"x", "should hold 76 bytes .* but has 77"),
     "header cut": (idx(X)[:10], "but has 10"),
     "labels": (idx(LABELS), r"holds shape \(5,\), not images: name the \*-images-idx3-ubyte file"),
-    "floats": (idx(X.astype(">f4"), 13), "no npz, IDX or CSV file"),
+    "floats": (idx(X.astype(">f4"), 13), "no npz, IDX, CSV or Parquet file"),
     "gzip cut": (gzip.compress(idx(X))[:-6], "x cannot be unzipped .*: copy it again"),
-    "gzip of text": (gzip.compress(b"hello"), "no npz, IDX or CSV file and no folder of images"),
-    "gzip head only": (b"\x1f\x8b", "no npz, IDX or CSV file"),
-    "empty": (b"", "no npz, IDX or CSV file"),
+    "gzip of text": (gzip.compress(b"hello"), "no npz, IDX, CSV or Parquet file and no folder of images"),
+    "gzip head only": (b"\x1f\x8b", "no npz, IDX, CSV or Parquet file"),
+    "empty": (b"", "no npz, IDX, CSV or Parquet file"),
 }
 
 

@@ -68,7 +68,7 @@ def test_changed_rows_are_named():
     made = SPLITS["reference"]
     x = POOL.x.copy()
     x[[3, 17]] += 1
-    with pytest.raises(InputError, match=r"2 images of forty differ .*\(rows 3, 17\): load forty as it was"):
+    with pytest.raises(InputError, match=r"2 records of forty differ .*\(rows 3, 17\): load forty as it was"):
         from_record(to_record(made), replace(POOL, x=x))
 
 

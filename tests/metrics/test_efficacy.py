@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from diffaudit_jax.metrics import auc, clopper_pearson
-from diffaudit_jax.metrics.efficacy import CLASSIFIERS, _Answers, _compared, efficacy, qualities
+from diffaudit_jax.metrics.classifiers import CLASSIFIERS
+from diffaudit_jax.metrics.efficacy import _Answers, _compared, efficacy, qualities
 from diffaudit_jax.types import InputError
 
 from .tabled import drawn, table

@@ -16,7 +16,7 @@ from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.diffusion import mixed, table_losses
 from diffaudit_jax.models.tabular import SIZES, tabddpm, tabddpm_from_config
 from diffaudit_jax.process import ddpm_cosine, ddpm_linear
-from diffaudit_jax.process.mixed import Blocks, Mixed, gumbel
+from diffaudit_jax.process.mixed import BOUND, Blocks, Mixed, gumbel
 from diffaudit_jax.sampler.mixed import mixed_ancestral
 from diffaudit_jax.types import InputError, Prediction, Query
 
@@ -267,3 +267,15 @@ def test_private_steps_clip_what_one_record_adds(records):
 def test_mistakes_are_named(make, says):
     with pytest.raises(InputError, match=says):
         make()
+
+
+def test_estimates_of_numbers_stay_within_scores_that_records_have():
+    """A network that errs in the noise by a tenth, which the first step of a cosine schedule makes an error of 3."""
+    process = Mixed(ddpm_cosine(50), 4, Blocks(()))
+
+    def denoise(xt, t):
+        eps = xt * process.schedule.sigma(t) + 0.1  # of N(0, 1) data exactly, but for the error
+        return Prediction(eps, (xt - process.schedule.sigma(t) * eps) / process.schedule.alpha(t))
+
+    drawn = jax.vmap(lambda key: mixed_ancestral(key, process, denoise))(jax.random.split(jax.random.key(0), 200))
+    assert np.abs(drawn).max() <= BOUND

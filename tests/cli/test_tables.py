@@ -1,0 +1,161 @@
+"""Tables from the command line: trained on, sampled to the columns they had, and audited by their own split."""
+
+import contextlib
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from diffaudit_jax import data, training
+from diffaudit_jax.cli import main
+
+FLAGS = ("--model", "tabddpm", "--label", "income", "--sensitive", "sex", "--members", "300", "--nonmembers", "300")
+FEW = ("--steps", "30", "--widths", "32", "--diffusion-steps", "10", "--unseen", "drop")
+
+
+@pytest.fixture(scope="module")
+def adult(tmp_path_factory):
+    """The embedded table as a file, fewer columns of many categories."""
+    table = data.load("adult-3k")
+    path = tmp_path_factory.mktemp("adult") / "adult.csv"
+    data.write_csv(table, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(adult, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        main(["train", "--data", str(adult), *FLAGS, *FEW, "--out", str(out)])
+    assert "workclass       categorical" in printed.getvalue()
+    assert "column 'workclass' has missing values ('?'): they are a category" in printed.getvalue()
+    return out
+
+
+def test_the_embedded_table_written_and_read_is_the_table(adult):
+    again, table = data.load(adult), data.load("adult-3k")
+    np.testing.assert_array_equal(again.hashes(), table.hashes())
+
+
+def test_a_run_holds_all_that_its_records_need(run, adult):
+    config = json.loads((run / "run.json").read_text())
+    assert config["family"] == "tabddpm"
+    assert config["label"] == "income"
+    assert config["sensitive"] == "sex"
+    encoder, table = data.Encoder.from_config(config["encoder"]), data.load(adult)
+    members = table.take(np.array(config["split"]["members"]["rows"]))
+    assert encoder.config == data.fit_encoder(members, label="income").config
+    pool = encoder.encode(members)
+    assert config["label_counts"] == np.bincount(pool.labels).tolist()
+    assert training.load_run(run).target.shape == (encoder.layout.dim,)
+
+
+def test_samples_have_the_tables_columns_types_and_proportions(diffaudit, run, adult, tmp_path):
+    assert diffaudit("sample", str(run), "--n", "200", "--out", str(tmp_path / "synth.csv")).code == 0
+    with (tmp_path / "synth.csv").open() as file:
+        rows = list(csv.reader(file))
+    made, table = data.load(tmp_path / "synth.csv"), data.load(adult)
+    assert rows[0] == list(table.columns)
+    assert len(rows) == 201
+    for name, column in made.columns.items():
+        assert set(column.tolist()) <= set(table.columns[name].tolist()) or column.dtype.kind == "f"
+        assert column.dtype.kind == table.columns[name].dtype.kind
+    counts = json.loads((run / "run.json").read_text())["label_counts"]
+    assert abs((made.columns["income"] == "<=50K").mean() - counts[0] / sum(counts)) < 0.01
+    whole = made.columns["age"]
+    np.testing.assert_array_equal(whole, np.rint(whole))
+
+
+def test_an_audit_asks_about_the_runs_own_records(diffaudit, run, tmp_path):
+    attacks = ("--attack", "eps-loss", "categorical-loss", "nearest", "--times", "4", "--bank", "50")
+    ended = diffaudit("audit", str(run), *attacks, "--queries", "120", "--out", str(tmp_path))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {attack["name"] for attack in report["attacks"]} == {"eps-loss", "categorical-loss", "nearest"}
+    assert report["blind"] is not None
+    assert ended.code == 0
+    assert "nearest" in ended.out
+
+
+def test_a_synthetic_table_is_audited_without_a_model(diffaudit, run, adult, tmp_path):
+    """The members themselves, as if generated: every one of them is found."""
+    table = data.load(adult)
+    config = json.loads((run / "run.json").read_text())
+    sides = {side: table.take(np.array(config["split"][side]["rows"])) for side in ("members", "nonmembers")}
+    for name, side in sides.items():
+        data.write_csv(side, tmp_path / f"{name}.csv")
+    files = [str(tmp_path / f"{name}.csv") for name in ("members", "nonmembers")]
+    said = ("--members", files[0], "--nonmembers", files[1], "--duplicates", "drop", "--access", "black")
+    assert diffaudit("audit", files[0], *said, "--attack", "nearest", "--out", str(tmp_path / "found")).code == 0
+    report = json.loads((tmp_path / "found" / "report.json").read_text())
+    assert report["attacks"][0]["auc"]["value"] > 0.99
+
+
+def test_private_training_tells_that_the_encoder_looked(diffaudit, adult, tmp_path):
+    noise = ("--dp", "--noise-multiplier", "2", "--delta", "1e-3", "--batch", "20")
+    assert (
+        diffaudit(
+            "train", "--data", str(adult), *FLAGS, *FEW, *noise, "--steps", "3", "--out", str(tmp_path / "run")
+        ).code
+        == 0
+    )
+    assert training.load_run(tmp_path / "run").ledger.preprocessing == "declared"
+
+
+BAD = {
+    "unknown label": (("--label", "incom"), "unknown column 'incom': did you mean 'income'?"),
+    "unknown sensitive": (("--sensitive", "sexx"), "unknown column 'sexx': did you mean 'sex'?"),
+    "label of many numbers": (("--label", "fnlwgt"), "fnlwgt"),
+    "type unknown": (("--types", "age=number"), "unknown kind of column 'number': did you mean 'numeric'?"),
+    "type unsaid": (("--types", "age"), "--types takes NAME=numeric or NAME=categorical, got 'age'"),
+    "dropped label": (("--drop", "income"), "--label income is to be dropped"),
+    "unseen": (("--unseen", "refuse", "--seed", "3"), "which no member has"),
+    "images' flags": (("--channels", "8"), "--channels says nothing to --model tabddpm"),
+    "images": (("--data", "pixel-faces-2k"), "pixel-faces-2k is no table: give a CSV or Parquet file"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), BAD.values(), ids=BAD)
+def test_mistakes_are_one_sentence(refused, adult, tmp_path, flags, says):
+    assert says in refused("train", "--data", str(adult), *FLAGS, *FEW, *flags, "--out", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+ASKED = {
+    "gray": (("--attack", "pia"), "pia follows Gaussian noise, and a table's categories are noised otherwise"),
+    "a VAE's": (("--attack", "elbo"), "elbo asks the encoder of a VAE"),
+    "pictures": (("--show-images", "3"), "--show-images shows images"),
+    "a family": (("--attack", "surrogate", "--surrogate-model", "ddpm"), "There are tabddpm"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), ASKED.values(), ids=ASKED)
+def test_audits_that_a_table_cannot_answer_say_why(refused, run, tmp_path, flags, says):
+    assert says in refused("audit", str(run), *flags, "--out", str(tmp_path / "audit"))
+
+
+SAMPLED = {
+    "a folder": (("--out", "OUT/folder"), "give one that ends in .csv"),
+    "a sampler": (("--sampler", "ddim", "--out", "OUT/a.csv"), "leave --sampler, --steps and --guidance out"),
+    "a label": (("--label", "2", "--out", "OUT/a.csv"), "--label must be from 0 to 1, got 2"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), SAMPLED.values(), ids=SAMPLED)
+def test_samples_that_cannot_be_written_say_why(refused, run, tmp_path, flags, says):
+    words = [word.replace("OUT", str(tmp_path)) for word in flags]
+    assert says in refused("sample", str(run), *words)
+
+
+@pytest.mark.parametrize("given", [(), ("--members", "M")], ids=["neither", "one"])
+def test_a_synthetic_table_needs_both_sides(refused, adult, tmp_path, given):
+    words = [str(adult) if word == "M" else word for word in given]
+    said = refused("audit", str(adult), *words, "--access", "black", "--out", str(tmp_path / "audit"))
+    assert "give --members and --nonmembers" in said
+
+
+def test_a_model_of_images_takes_no_columns(refused, tmp_path):
+    said = refused("train", "--data", "fashion-mnist-2k", "--label", "income", "--out", str(tmp_path / "run"))
+    assert "--label is about columns of a table, and --model ddpm takes images" in said
