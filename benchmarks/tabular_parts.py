@@ -27,6 +27,8 @@ from diffaudit_jax.types import InputError, Query
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 FPR = 0.01
 FEWEST = 20
+EARLY = 0.5
+"""Time until which x0 is compared: estimates of numbers are divided by alpha, and at the last times noise is all."""
 
 
 def by_quality(bench: Bench) -> dict[str, Any]:
@@ -91,7 +93,8 @@ def found_out(bench: Bench, made: Made, bank: np.ndarray, others: data.Table) ->
     times = made.target.noising.schedule.times(tier.num_times)
     key, block = bench.key(4), min(tier.block, len(joined))
     seen = audit(loss_trajectory(times, num_noises=tier.num_noises), made.target, asked, key=key, block=block)
-    scores = {loss: score(times, loss=loss)(seen.features) for loss in (*LOSSES, *PARTS)}
+    until = {"x0": EARLY}
+    scores = {name: score(times, loss=name, truncate=until.get(name))(seen.features) for name in (*LOSSES, *PARTS)}
     scores["gsa1"] = audit(gradient_norms(), made.target, asked, key=key, block=block).scores
     black = nearest(bank, features=mixed_distance(made.encoder.layout.num_numeric))
     scores["nearest"] = audit(black, made.target, asked, key=key, block=block).scores
