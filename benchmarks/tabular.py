@@ -19,6 +19,7 @@ from benchmarks import tabular_parts as measuring
 from benchmarks import timing
 from benchmarks.stopped import check_device, command, measured
 from benchmarks.tables import Bench, bench_of
+from benchmarks.tabular_poison import by_alpha
 from benchmarks.tabular_scale import by_scale
 from benchmarks.tabular_table import write_tables
 
@@ -59,7 +60,7 @@ def parts(bench: Bench, epsilons: tuple[float, ...]) -> Iterator[tuple[str, Call
     """Yields every part: its name, and what measures it."""
     yield "quality", lambda: measuring.by_quality(bench)
     yield "lengths", lambda: measuring.by_length(bench)
-    yield "poison", lambda: measuring.by_alpha(bench)
+    yield "poison", lambda: by_alpha(bench)
     yield "property", lambda: measuring.by_ratio(bench)
     yield "privacy", lambda: measuring.by_privacy(bench, epsilons)
     yield "scale", lambda: by_scale(bench)

@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.tables import TIERS, Bench, Tier
+from benchmarks.tables import Bench
+from benchmarks.tabular_tiers import TIERS, Tier
 from diffaudit_jax import data, models, training
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.memory import keep_freed_memory

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import tables, tabular, tabular_parts, tabular_scale
+from benchmarks import tables, tabular, tabular_parts, tabular_poison, tabular_scale
 from benchmarks.property_parts import RATIOS
 from benchmarks.tabular_table import document
+from benchmarks.tabular_tiers import TIERS
 from diffaudit_jax import data, models, training
 from diffaudit_jax.metrics import cells
 from diffaudit_jax.models.tabular import SIZES, table_target
@@ -24,7 +25,7 @@ from diffaudit_jax.types import InputError
 
 BRIEF = training.Recipe(num_steps=2, batch_size=8, warmup_steps=0)
 TINY = replace(
-    tables.TIERS["cpu"],
+    TIERS["cpu"],
     size="tiny",
     recipe=BRIEF,
     small=BRIEF,
@@ -55,22 +56,32 @@ def measured(tmp_path_factory):
     """Every part, of generators that hand out what they were trained on, and whose networks know nothing."""
     out, rng = tmp_path_factory.mktemp("tabular"), np.random.default_rng(0)
 
+    def target_of(model):
+        shapes = jax.eval_shape(model.network.init, jax.random.key(0))
+        params = jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape).astype(np.float32), shapes)
+        return table_target(model, params)
+
+    def untrained(key, model, pool, recipe, *, progress):
+        for step in range(recipe.num_steps):
+            progress(step + 1, recipe.num_steps, SimpleNamespace(loss=1.0))
+        return SimpleNamespace(target=target_of(model))
+
     def given(bench, name, members, recipe, *, epsilon=None):
         encoder = data.fit_encoder(members, label="income")
         pool = encoder.encode(members)
         model = models.tabddpm(*encoder.layout, num_classes=2, **SIZES["tiny"])
-        shapes = jax.eval_shape(model.network.init, jax.random.key(0))
-        params = jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape).astype(np.float32), shapes)
-        return tables.Made(name, members, encoder, pool, table_target(model, params))
+        return tables.Made(name, members, encoder, pool, target_of(model))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tables.TIERS, "cpu", TINY)
-        patch.setattr(tabular_parts, "trained", given)
-        patch.setattr(tabular_parts, "drawn", lambda bench, made, num: made.members)
+        patch.setitem(TIERS, "cpu", TINY)
+        for module in (tabular_parts, tabular_poison):
+            patch.setattr(module, "trained", given)
+            patch.setattr(module, "drawn", lambda bench, made, num: made.members)
         patch.setattr(tabular_parts, "encoded", lambda bench, made, num: (made.pool.x, made.pool.labels))
         patch.setattr(tabular_scale, "TABLES", ("tall",))
         patch.setattr(tabular_scale, "apart", lambda name, bench: tabular_scale.weighed(name, bench.tier))
-        patch.setattr(training, "mine", lambda *words, num_steps, mine=training.mine: mine(*words, num_steps=50))
+        patch.setattr(training, "mine", lambda *words, num_steps: SimpleNamespace(statistic=None))
+        patch.setattr(training, "fit_table", untrained)
         patch.setattr(cells, "FEWEST_DRAWS", 1000)
         options = tabular.Options(out=out, work=out / "work", epsilons=())
         tabular.main(options)
@@ -117,22 +128,25 @@ def test_shares_of_generators_that_cover_their_data_are_found(measured):
 
 def test_the_gap_of_classifiers_grows_with_that_of_their_set(measured):
     part = measured["poison"]
-    assert [row["alpha"] for row in part["rows"]] == list(tabular_parts.ALPHAS)
+    assert [row["alpha"] for row in part["rows"]] == list(tabular_poison.ALPHAS)
     # A random base of N records moves the gap by 1/sqrt(N) or so.
     gaps = np.array([row["set_gap"] for row in part["rows"]])
-    np.testing.assert_allclose(gaps[1:], tabular_parts.ALPHAS[1:], atol=4 / np.sqrt(part["num"]))
+    np.testing.assert_allclose(gaps[1:], tabular_poison.ALPHAS[1:], atol=4 / np.sqrt(part["num"]))
     for row in part["rows"]:
         assert row["sample_gap"] == pytest.approx(row["set_gap"], abs=1e-12)
         assert row["shared"] == row["set"]
-    clean, most = (part["rows"][i]["shared"]["logistic"] for i in (0, -1))
-    assert most["parity"]["low"] > clean["parity"]["value"]
-    assert clean["loss"]["accuracy"]["value"] == 0.0
+    clean, most = (part["rows"][i]["shared"] for i in (0, -1))
+    for name in clean:
+        assert most[name]["parity"]["value"] > clean[name]["parity"]["value"]
+        assert most[name]["parity"]["low"] > 0.0 == clean[name]["parity"]["low"]
+        assert clean[name]["loss"]["accuracy"]["value"] == 0.0
 
 
-def test_large_tables_are_encoded_trained_on_and_drawn(measured):
+def test_large_tables_are_encoded_and_drawn(measured):
     (row,) = measured["scale"]["rows"]
     assert (row["rows"], row["columns"]) == TINY.tall
     assert (row["bad_losses"], row["bad_samples"], row["samples"]) == (0, 0, TINY.scale_samples)
+    assert row["loss"] == [1.0, 1.0]
     peaks = [stage["peak_mb"] for stage in row["stages"].values()]
     assert peaks == sorted(peaks)
 
@@ -171,7 +185,7 @@ def test_sides_are_of_different_records(tmp_path):
 
 
 def test_generators_are_kept_and_draw_what_members_hold(monkeypatch, tmp_path):
-    monkeypatch.setitem(tables.TIERS, "cpu", TINY)
+    monkeypatch.setitem(TIERS, "cpu", TINY)
     dealt = bench(tmp_path)
     members = dealt.members.take(np.arange(40))
     made = tables.trained(dealt, "a", members, BRIEF)
