@@ -16,7 +16,7 @@ from diffaudit_jax import data, models, training
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.tables import labels_like
-from diffaudit_jax.metrics.efficacy import CLASSIFIERS
+from diffaudit_jax.metrics.classifiers import CLASSIFIERS
 from diffaudit_jax.models.tabular import SIZES
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key
@@ -156,7 +156,7 @@ def told(name: str, train: data.Table, asked: Sequence[data.Table], column: str,
     """Trains a classifier of one column by all others; returns what it calls records, int [n] each.
 
     Args:
-      name: One of `metrics.efficacy.CLASSIFIERS`.
+      name: One of `metrics.classifiers.CLASSIFIERS`.
       train: Records that teach it.
       asked: Records that it is asked about.
       column: The column that is told.

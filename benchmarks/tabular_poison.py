@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.tables import FEWEST, LABEL, POSITIVE, Bench, drawn, holds, told, trained
 from diffaudit_jax import data, training
-from diffaudit_jax.metrics.efficacy import CLASSIFIERS
+from diffaudit_jax.metrics.classifiers import CLASSIFIERS
 from diffaudit_jax.metrics.fairness import fairness_of
 from diffaudit_jax.metrics.intervals import clopper_pearson
 from diffaudit_jax.poisoning import select
