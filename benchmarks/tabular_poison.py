@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import FEWEST, LABEL, POSITIVE, Bench, drawn, holds, told, trained
-from diffaudit_jax import data, training
+from diffaudit_jax import data
 from diffaudit_jax.metrics.classifiers import CLASSIFIERS
 from diffaudit_jax.metrics.fairness import fairness_of
 from diffaudit_jax.metrics.intervals import clopper_pearson
@@ -21,13 +21,11 @@ def by_alpha(bench: Bench) -> dict[str, Any]:
     pool, test = (_balanced(table, bench.seed) for table in (bench.members, bench.test))
     s, y = _cells(pool)
     num = 10 * int(0.24 * len(pool) / 4)
-    features = data.fit_encoder(pool, label=LABEL).encode(pool).x
-    statistic = training.mine(bench.key(5), features, y, num_steps=500).statistic
     clean: dict[str, np.ndarray] = {}
     clean_set: dict[str, np.ndarray] = {}
     rows = []
     for alpha in ALPHAS:
-        found = select(bench.seed, s, y, num, alpha, statistic=statistic)
+        found = select(bench.seed, s, y, num, alpha)
         members = pool.take(found.index)
         made = trained(bench, f"poison-{alpha}", members, bench.tier.small)
         samples = drawn(bench, made, bench.tier.drawn)
@@ -38,8 +36,6 @@ def by_alpha(bench: Bench) -> dict[str, Any]:
                 "alpha": alpha,
                 "counts": found.counts.tolist(),
                 "set_gap": float(gap(found.counts)),
-                "accepted": found.accepted,
-                "fallbacks": found.fallbacks,
                 **_sampled(samples),
                 "shared": {name: _judged(called[name], test, clean[name]) for name in called},
                 "set": {name: _judged(of_set[name], test, clean_set[name]) for name in of_set},

@@ -56,15 +56,14 @@ def poison_lines(part: Mapping[str, Any]) -> list[str]:
             f"{row['set_gap']:.3f}",
             f"{row['sample_gap']:.3f}",
             *(percent(rate) for rate in row["rates"]),
-            f"{row['fallbacks']} of {round(row['alpha'] * part['num'])}",
         ]
         for row in part["rows"]
     ]
-    heads = ["alpha", "gap of the set", "gap of samples", "rich men in samples", "rich women", "fall-backs"]
+    heads = ["alpha", "gap of the set", "gap of samples", "rich men in samples", "rich women"]
     lines = [
         f"Sets of {part['num']} of {part['pool']} records balanced over sex and income, {part['steps']} steps, tested "
-        f"on {part['test']} balanced real records. Fall-backs are chosen records that do not keep I(X; Y), as MINE "
-        "estimates it on encoded records, within a tenth of the pool's: where all are, the set is not poisoned.",
+        f"on {part['test']} balanced real records. Chosen by the cells alone: how far a "
+        "record tells the income is not looked at.",
         "",
         *table(heads, sets),
     ]
