@@ -25,7 +25,12 @@ class Asked:
     nonmembers: str | None = None
     """Images of the same kind that it was not trained on; given together with --members."""
     duplicates: Literal["refuse", "drop"] = "refuse"
-    """What to do about images that are on both sides: refuse them, or keep them as members only."""
+    """What to do about images that are on both sides: refuse them, or keep them as members only; records of tables on
+    both sides are dropped from both."""
+    types: tuple[str, ...] = ()
+    """Kinds of columns of tables given as files, where inferred wrongly: NAME=numeric or NAME=categorical."""
+    drop: tuple[str, ...] = ()
+    """Columns of these tables to leave out."""
     strata: tuple[str, ...] = ()
     """Compare how exposed the groups of these are: label, or attributes that the images come with, e.g. smile."""
 

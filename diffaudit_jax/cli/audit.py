@@ -1,6 +1,6 @@
 """diffaudit audit: from a model to a report."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +61,9 @@ def run_audit(options: Audit) -> Report:
     """Runs the command; returns the report it saved."""
     check(options)
     if is_table(options.run):
+        # Records are all that there is, and black the only access.
+        asking = replace(options.asking, access="black") if options.asking.access == "white" else options.asking
+        options = replace(options, asking=asking)
         subject, split = synthetic(options.run, options.asked)
     else:
         subject = load_subject(options.run, options.weights)

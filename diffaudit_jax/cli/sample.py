@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +36,8 @@ class Sample:
     num: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 64
     """Images, or records, to draw."""
     label: int | None = None
-    """Class of every image (class-conditional models); if not given, all classes in turn."""
+    """Class of every image (class-conditional models); if not given, all classes in turn, of a table as often as among
+    its members."""
     block: int = 64
     """Images per dispatch, over all devices."""
     devices: int | None = None
@@ -91,6 +93,7 @@ def _sample_table(options: Sample, subject: Subject, encoder: Encoder) -> Path:
         raise InputError(f"{options.run} draws over all its steps: leave --sampler, --steps and --guidance out.")
     labels = labels_like(subject.record, options.num, options.seed) if options.label is None else None
     labels = _labels(options, subject.target.num_classes) if labels is None else labels
+    kept = options.out.with_name(f"{options.out.name}.blocks")
     with stage("sampling") as show:
         x = draw_bank(
             jax.random.fold_in(jax.random.key(options.seed), 4),
@@ -99,9 +102,11 @@ def _sample_table(options: Sample, subject: Subject, encoder: Encoder) -> Path:
             labels=labels,
             block=max(options.block, 1024),
             mesh=local_mesh(options.devices),
+            out=kept,
             progress=show,
         )
     write_csv(encoder.decode(x, labels), options.out)
+    shutil.rmtree(kept)
     return options.out
 
 

@@ -30,8 +30,9 @@ def synthetic(path: Path, options: Asked) -> tuple[Subject, data.Split[data.Pool
     """
     if options.members is None or options.nonmembers is None:
         raise InputError(f"{path} holds records only: give --members and --nonmembers, real ones.")
-    made = read_table(str(path), Columns())
-    given = (like(read_table(source, Columns()), made) for source in (options.members, options.nonmembers))
+    columns = Columns(types=options.types, drop=options.drop)
+    made = read_table(str(path), columns)
+    given = (like(read_table(source, columns), made) for source in (options.members, options.nonmembers))
     split = paired(*given, duplicates=options.duplicates)
     encoder = data.fit_encoder(joined([made, split.members, split.nonmembers], made.name))
     target = of_records(encoder.encode(made).x, made.name)

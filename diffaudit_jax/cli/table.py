@@ -13,7 +13,7 @@ from diffaudit_jax.cli.columns import Columns, is_table, like, read_table
 from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.subject import Weights, load_subject
-from diffaudit_jax.cli.table_split import columns_of, paired
+from diffaudit_jax.cli.table_split import columns_of
 from diffaudit_jax.cli.tables import labels_like
 from diffaudit_jax.report import Report, TablesReport, tables_report
 from diffaudit_jax.types import InputError, known
@@ -38,6 +38,10 @@ class TableAudit:
     run's own non-members if not given."""
     label: str | None = None
     """Column that classifiers learn to tell; a run's own if not given."""
+    types: tuple[str, ...] = ()
+    """Kinds of columns of files, where inferred wrongly: NAME=numeric or NAME=categorical."""
+    drop: tuple[str, ...] = ()
+    """Columns of files to leave out."""
     secrets: tuple[str, ...] | None = None
     """Columns that an attacker infers from all others; every one if not given."""
     guesses: int = 500
@@ -101,10 +105,11 @@ def _given(options: TableAudit) -> Sides:
         raise InputError(f"{options.generator} holds records only: give --members, --holdout and --label.")
     if options.num is not None:
         raise InputError(f"{options.generator} holds records, which are not drawn: leave --num out.")
-    made = read_table(str(options.generator), Columns(label=options.label))
-    given = (like(read_table(source, Columns()), made) for source in (options.members, options.holdout))
-    split = paired(*given, duplicates="drop")
-    return Sides(split.members, split.nonmembers, made, options.label, "a synthetic table")
+    columns = Columns(types=options.types, drop=options.drop)
+    made = read_table(str(options.generator), columns)
+    known("column", options.label, made.columns)
+    members, holdout = (like(read_table(source, columns), made) for source in (options.members, options.holdout))
+    return Sides(members, holdout, made, options.label, "a synthetic table")
 
 
 def _drawn(options: TableAudit) -> Sides:
@@ -119,9 +124,7 @@ def _drawn(options: TableAudit) -> Sides:
     if label is None:
         raise InputError(f"{options.generator} has no label: give --label, a column that classifiers learn to tell.")
     if options.members is not None and options.holdout is not None:
-        split = paired(
-            *(read_table(source, columns) for source in (options.members, options.holdout)), duplicates="drop"
-        )
+        split = data.Split(*(read_table(source, columns) for source in (options.members, options.holdout)))
     else:
         split = data.from_record(record["split"], read_table(record["data"], columns, record["groups"]))
     known("column", label, split.members.columns)

@@ -65,12 +65,21 @@ def split_of_run(options: Asked, record: Mapping[str, Any], path: Path) -> data.
 def paired(members: data.Table, nonmembers: data.Table, *, duplicates: data.Duplicates) -> data.Split[data.Table]:
     """Makes a split of tables that come separately; rows count through both.
 
+    Records of few columns are often equal to somebody else's. Kept on one side only, as images are, the common ones
+    would all be members, and the sides would differ by that: dropped ones are dropped from both.
+
     Raises:
-      InputError: if records are on both sides and are to be refused.
+      InputError: if records are on both sides and are to be refused, or none is left.
     """
-    masks = data.kept({"members": members, "nonmembers": nonmembers}, duplicates)
-    sides, start = [], 0
-    for side, mask in zip((members, nonmembers), masks, strict=True):
-        sides.append(replace(side, rows=np.arange(start, start + len(side))).take(mask))
-        start += len(side)
+    members, nonmembers = (
+        replace(side, rows=np.arange(start, start + len(side)))
+        for side, start in ((members, 0), (nonmembers, len(members)))
+    )
+    if duplicates == "refuse":
+        data.check_overlap(members, nonmembers)
+        return data.Split(members, nonmembers)
+    both = np.intersect1d(members.hashes(), nonmembers.hashes())
+    sides = [side.take(~np.isin(side.hashes(), both)) for side in (members, nonmembers)]
+    if not all(map(len, sides)):
+        raise InputError(f"every record of {members.name} or {nonmembers.name} is on both sides: give others.")
     return data.Split(*sides)

@@ -65,10 +65,13 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
         duplicates=options.duplicates,
         by="group" if options.groups else "record",
     )
-    encoder = data.fit_encoder(split.members, label=options.columns.label)
-    for sentence in encoder.policy():
+    person = () if options.groups is None else (options.groups,)
+    encoder = data.fit_encoder(split.members, label=options.columns.label, drop=person)
+    for sentence in (*encoder.policy(), *(f"column {name!r} says who is who, and is left out." for name in person)):
         console.print(Text(sentence))
     sides = encoded(encoder, split, options.columns.unseen)
+    if left := len(split.nonmembers) - len(sides.nonmembers):
+        console.print(f"{left} of {len(split.nonmembers)} non-members hold a category that no member has: left out.")
     record = {
         "family": TABDDPM,
         "data": absolute(options.data),
@@ -104,8 +107,7 @@ def _fit(options: Train, members: data.Pool, encoder: data.Encoder, record: Mapp
         anneal=True,
     )
     # The encoder has looked at the members, which epsilon does not cover.
-    looked = options.private.dp and options.private.preprocessing == "fixed"
-    private = replace(options.private, preprocessing="declared") if looked else options.private
+    private = replace(options.private, preprocessing="declared") if options.private.dp else options.private
     privacy = privacy_of(private, len(members), batch, options.steps)
     key = jax.random.fold_in(jax.random.key(options.seed), 1) if privacy is None else None
     with stage("training") as show:
@@ -136,5 +138,11 @@ def _check_flags(options: Train) -> None:
     for name in _OF_IMAGES:
         if getattr(options, name) != getattr(type(options), name):
             raise InputError(f"--{name.replace('_', '-')} says nothing to --model {TABDDPM}: leave it out.")
+    if options.private.dp and options.clip_norm is not None:
+        raise InputError("--clip-norm clips the gradient of a batch, and --dp that of each record: give --clip.")
+    if options.private.dp and options.private.preprocessing == "public":
+        raise InputError(
+            "--preprocessing public cannot be: what encodes a table is fitted on its members. Leave it out."
+        )
     if options.size not in SIZES:
         raise InputError(f"--size is small or published, got {options.size}.")

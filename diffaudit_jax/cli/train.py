@@ -27,17 +27,17 @@ class Train:
 
     data: str
     """Where images come from: an embedded name (fashion-mnist-2k, pixel-faces-2k), a path, or tfds:NAME[:SPLIT].
-    A path leads to an .npz, a folder of images, or an IDX file."""
+    A path leads to an .npz, a folder of images, or an IDX file; of a table (adult-3k) to CSV, Parquet or .data."""
     out: Path
     """Run directory, made if it does not exist."""
     members: int = 64
-    """Images to train on, drawn at random."""
+    """Images, or records, to train on, drawn at random."""
     nonmembers: int = 1000
-    """Images held out for the audit, drawn at random; fewer if the set has fewer."""
+    """Images, or records, held out for the audit, drawn at random; fewer if the set has fewer."""
     steps: int = 2000
     """Optimiser steps in all; 0 leaves the network untrained."""
     groups: str | None = None
-    """Attribute that numbers people: no person is then on both sides."""
+    """Attribute, or column, that numbers people: no person is then on both sides."""
     duplicates: Literal["refuse", "drop"] = "refuse"
     """What to do about equal images on two sides: refuse them, or drop all but the first."""
     seed: int = 0

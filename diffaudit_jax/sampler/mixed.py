@@ -45,7 +45,9 @@ def mixed_ancestral(key: Key, process: Mixed, denoise: Callable[[Example, Time],
         q, log_var = posterior(schedule, s, t), log_variance(schedule, pred, s, t, "fixed_large")
         moved = q.c0 * numbers_hat + q.ct * numbers
         moved = moved + jnp.where(s > 0, jnp.exp(0.5 * log_var), 0.0) * noise
-        log_p = process.log_posterior(probs, categories, s, t)
+        # The estimate at the first step is told x_1 already; the posterior would count it twice.
+        last = jnp.log(jnp.maximum(probs, 1e-30))
+        log_p = jnp.where(s > 0, process.log_posterior(probs, categories, s, t), last)
         return jnp.concatenate([moved, blocks.greatest(log_p + gumbel(chance))]), None
 
     key_start, key_steps = jax.random.split(key)

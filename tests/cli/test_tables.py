@@ -4,12 +4,14 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from diffaudit_jax import data, training
 from diffaudit_jax.cli import main
+from diffaudit_jax.cli.table_split import paired
 
 FLAGS = ("--model", "tabddpm", "--label", "income", "--sensitive", "sex", "--members", "300", "--nonmembers", "300")
 FEW = ("--steps", "30", "--widths", "32", "--diffusion-steps", "10", "--unseen", "drop")
@@ -112,6 +114,14 @@ BAD = {
     "type unsaid": (("--types", "age"), "--types takes NAME=numeric or NAME=categorical, got 'age'"),
     "dropped label": (("--drop", "income"), "--label income is to be dropped"),
     "unseen": (("--unseen", "refuse", "--seed", "3"), "which no member has"),
+    "public preprocessing": (
+        ("--dp", "--noise-multiplier", "1", "--preprocessing", "public"),
+        "--preprocessing public cannot be: what encodes a table is fitted on its members",
+    ),
+    "clipping twice": (
+        ("--dp", "--noise-multiplier", "1", "--clip-norm", "3"),
+        "--dp that of each record: give --clip",
+    ),
     "images' flags": (("--channels", "8"), "--channels says nothing to --model tabddpm"),
     "images": (("--data", "pixel-faces-2k"), "pixel-faces-2k is no table: give a CSV or Parquet file"),
 }
@@ -212,3 +222,35 @@ def test_groups_of_a_column_are_compared(diffaudit, run, tmp_path):
     assert diffaudit("audit", run, *asked, "--out", tmp_path).code == 0
     (found,) = json.loads((tmp_path / "report.json").read_text())["exposure"]
     assert (found["name"], [group["name"] for group in found["groups"]]) == ("sex", ["Female", "Male"])
+
+
+def test_records_that_people_share_are_on_neither_side(diffaudit, tmp_path):
+    """A fresh sample of few columns copies nobody, though most of its records are equal to somebody's."""
+    table = data.load("adult-3k")
+    few = {name: table.columns[name] for name in ("sex", "race", "workclass", "marital_status", "income")}
+    table = replace(table, columns=few)
+    for name, rows in {"members": slice(0, 1000), "others": slice(1000, 2000), "fresh": slice(2000, 3000)}.items():
+        data.write_csv(table.take(np.arange(3000)[rows]), tmp_path / f"{name}.csv")
+    fresh, members, others = (tmp_path / f"{name}.csv" for name in ("fresh", "members", "others"))
+    words = ("--label", "income", "--secrets", "sex", "--guesses", "20", "--out", tmp_path / "page")
+    assert diffaudit("table", fresh, "--members", members, "--holdout", others, *words).code == 0
+    share = json.loads((tmp_path / "page" / "tables.json").read_text())["copies"]["share"]
+    assert share["low"] < 0.5 < share["high"]
+    split = paired(data.load(members), data.load(others), duplicates="drop")
+    assert not set(split.members.hashes()) & set(split.nonmembers.hashes())
+    both = set(data.load(members).hashes()) & set(data.load(others).hashes())
+    assert not both & {*split.members.hashes(), *split.nonmembers.hashes()}
+
+
+def test_whoever_a_record_is_of_is_no_feature(diffaudit, tmp_path):
+    table = data.load("adult-3k").take(np.arange(600))
+    people = np.array([f"p{row // 3}" for row in range(600)])
+    data.write_csv(replace(table, columns={**table.columns, "person": people}), tmp_path / "a.csv")
+    words = (*FLAGS, *FEW, "--groups", "person", "--members", "200", "--nonmembers", "200", "--steps", "1")
+    ended = diffaudit("train", "--data", tmp_path / "a.csv", *words, "--out", tmp_path / "run")
+    assert ended.code == 0
+    assert "column 'person' says who is who, and is left out" in ended.out
+    config = json.loads((tmp_path / "run" / "run.json").read_text())
+    sides = [{row // 3 for row in config["split"][side]["rows"]} for side in ("members", "nonmembers")]
+    assert not sides[0] & sides[1]
+    assert "person" not in [column["name"] for column in config["encoder"]["columns"]]
