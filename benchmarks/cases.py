@@ -25,7 +25,7 @@ from diffaudit_jax.types import InputError, Key, Query
 
 PHOTOS = "photo-crops"
 """Name of the visually complex set: tiles of the two photographs that come with scikit-learn."""
-ASKED = tuple(name for name, entry in ENTRIES.items() if entry.of == "diffusion")
+ASKED = tuple(name for name, entry in ENTRIES.items() if entry.of in ("diffusion", "images"))
 BLACK = tuple(name for name, entry in ENTRIES.items() if entry.access == "black")
 
 

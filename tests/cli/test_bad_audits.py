@@ -112,7 +112,7 @@ def test_a_set_that_changed_since_training_is_refused(refused, diffaudit, bad, t
     shutil.copy(bad / "rest.npz", tmp_path / "set.npz")
     words = ("audit", tmp_path / "run", "--out", tmp_path / "audit", *ASK)
     before = f"the images that {tmp_path / 'run'} was split from are not as they were: "
-    assert refused(*words).startswith(f"{before}36 images of set.npz differ from those the split was made of")
+    assert refused(*words).startswith(f"{before}36 records of set.npz differ from those the split was made of")
     (tmp_path / "set.npz").unlink()
     assert refused(*words).startswith(f"{before}there is no {tmp_path / 'set.npz'}: ")
 
