@@ -1,8 +1,11 @@
 """diffaudit table: of what use a synthetic table is, and what it shows of who trained its generator."""
 
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import tyro
@@ -16,7 +19,7 @@ from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.cli.table_split import columns_of
 from diffaudit_jax.cli.tables import labels_like
 from diffaudit_jax.report import Report, TablesReport, tables_report
-from diffaudit_jax.types import InputError, known
+from diffaudit_jax.types import InputError, known, write_atomic
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,21 @@ def run_table(options: TableAudit) -> TablesReport:
         )
         show(1, 1)
     report.save(options.out)
+    _write_risks(options.out / "risks.csv", report.document["risks"])
     return report
+
+
+def _write_risks(path: Path, risks: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a row for each attack, to set beside what other tools found: guesses that came true, and the risk."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    counts, rates = ("attack", "of", "guesses", "main", "baseline", "control"), ("main", "baseline", "control")
+    writer.writerow([*counts, *(f"{name}_rate" for name in rates), "risk", "risk_low", "risk_high"])
+    for row in risks:
+        found = [row[f"{name}_rate"] for name in rates]
+        ends = (row["risk"][end] for end in ("value", "low", "high"))
+        writer.writerow([*(row[name] for name in counts), *(rate and rate["value"] for rate in found), *ends])
+    write_atomic(path, buffer.getvalue().encode())
 
 
 def _given(options: TableAudit) -> Sides:

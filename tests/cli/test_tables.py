@@ -180,6 +180,11 @@ def test_a_page_on_what_a_run_draws(diffaudit, run, tmp_path):
     assert document["counts"]["members"] == 300
     assert document["counts"]["synthetic"] == 150
     assert document["label"] == "income"
+    with (tmp_path / "page" / "risks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["attack"] for row in rows] == [risk["attack"] for risk in document["risks"]]
+    assert float(rows[-1]["risk"]) == document["risks"][-1]["risk"]["value"]
+    assert int(rows[-1]["main"]) == document["risks"][-1]["main"]
     (tmp_path / "page" / "report.html").unlink()
     assert diffaudit("report", tmp_path / "page").code == 0
     assert (tmp_path / "page" / "report.html").exists()
