@@ -35,9 +35,9 @@ class Sample:
     """Directory for the samples; made if it does not exist. Of a table the CSV file itself, with its own columns."""
     num: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 64
     """Images, or records, to draw."""
-    label: int | None = None
-    """Class of every image (class-conditional models); if not given, all classes in turn, of a table as often as among
-    its members."""
+    label: str | None = None
+    """Class of every image, by its number or of a table by its name (class-conditional models); if not given, all
+    classes in turn, of a table as often as among its members."""
     block: int = 64
     """Images per dispatch, over all devices."""
     devices: int | None = None
@@ -92,7 +92,8 @@ def _sample_table(options: Sample, subject: Subject, encoder: Encoder) -> Path:
     if options.drawing != Drawing():
         raise InputError(f"{options.run} draws over all its steps: leave --sampler, --steps and --guidance out.")
     labels = labels_like(subject.record, options.num, options.seed) if options.label is None else None
-    labels = _labels(options, subject.target.num_classes) if labels is None else labels
+    names = encoder.label_names or ()
+    labels = _labels(options, subject.target.num_classes, names) if labels is None else labels
     kept = options.out.with_name(f"{options.out.name}.blocks")
     with stage("sampling") as show:
         x = draw_bank(
@@ -110,13 +111,16 @@ def _sample_table(options: Sample, subject: Subject, encoder: Encoder) -> Path:
     return options.out
 
 
-def _labels(options: Sample, num_classes: int | None) -> np.ndarray | None:
+def _labels(options: Sample, num_classes: int | None, names: tuple[str, ...] = ()) -> np.ndarray | None:
     if num_classes is None:
         if options.label is not None:
             raise InputError(f"--label {options.label} was asked for, and the model has no classes: leave it out.")
         return None
     if options.label is None:
         return np.arange(options.num) % num_classes
-    if not 0 <= options.label < num_classes:
-        raise InputError(f"--label must be from 0 to {num_classes - 1}, got {options.label}.")
-    return np.full(options.num, options.label)
+    if options.label in names:
+        return np.full(options.num, names.index(options.label), np.int32)
+    if not options.label.isdecimal() or int(options.label) >= num_classes:
+        other = f", or be one of {', '.join(names)}" if names else ""
+        raise InputError(f"--label must be from 0 to {num_classes - 1}{other}, got {options.label}.")
+    return np.full(options.num, int(options.label))

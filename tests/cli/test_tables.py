@@ -71,6 +71,12 @@ def test_samples_have_the_tables_columns_types_and_proportions(diffaudit, run, a
     np.testing.assert_array_equal(whole, np.rint(whole))
 
 
+def test_samples_of_one_class_are_asked_for_by_its_name(diffaudit, run, tmp_path):
+    assert diffaudit("sample", run, "--n", "20", "--label", ">50K", "--out", tmp_path / "rich.csv").code == 0
+    assert set(data.load(tmp_path / "rich.csv").columns["income"]) == {">50K"}
+    assert not (tmp_path / "rich.csv.blocks").exists()
+
+
 def test_an_audit_asks_about_the_runs_own_records(diffaudit, run, tmp_path):
     attacks = ("--attack", "eps-loss", "categorical-loss", "nearest", "--times", "4", "--bank", "50")
     ended = diffaudit("audit", str(run), *attacks, "--queries", "120", "--out", str(tmp_path))
@@ -149,7 +155,7 @@ def test_audits_that_a_table_cannot_answer_say_why(refused, run, tmp_path, flags
 SAMPLED = {
     "a folder": (("--out", "OUT/folder"), "give one that ends in .csv"),
     "a sampler": (("--sampler", "ddim", "--out", "OUT/a.csv"), "leave --sampler, --steps and --guidance out"),
-    "a label": (("--label", "2", "--out", "OUT/a.csv"), "--label must be from 0 to 1, got 2"),
+    "a label": (("--label", "2", "--out", "OUT/a.csv"), "--label must be from 0 to 1, or be one of <=50K, >50K, got 2"),
 }
 
 
