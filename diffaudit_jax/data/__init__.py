@@ -11,6 +11,8 @@ from diffaudit_jax.data.columns import described as described
 from diffaudit_jax.data.encoding import Encoder as Encoder
 from diffaudit_jax.data.encoding import Layout as Layout
 from diffaudit_jax.data.encoding import fit_encoder as fit_encoder
+from diffaudit_jax.data.inclusion import Inclusion as Inclusion
+from diffaudit_jax.data.inclusion import coin_flips as coin_flips
 from diffaudit_jax.data.overlap import Duplicates as Duplicates
 from diffaudit_jax.data.overlap import check_distinct as check_distinct
 from diffaudit_jax.data.overlap import check_overlap as check_overlap

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from diffaudit_jax.report.schema import DOCUMENT, VERSION_1, faults
+from diffaudit_jax.report.schema import DOCUMENT, OPTIONAL, VERSION_1, faults
 from diffaudit_jax.report.significance import adjusted_tests
 from diffaudit_jax.types import InputError, write_atomic
 
@@ -73,7 +73,8 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = path / "report.json" if path.is_dir() else path
     document = parsed(path, SCHEMA, SCHEMA_VERSION, "a membership report")
     version = document["schema_version"]
-    if fault := next(faults(document, VERSION_1 if version == 1 else DOCUMENT), None):
+    held = {part: shape for part, shape in OPTIONAL.items() if part in document}
+    if fault := next(faults(document, (VERSION_1 if version == 1 else DOCUMENT) | held), None):
         raise InputError(f"{str(path)!r} {fault}: write the report again.")
     if version > 1:
         return document

@@ -142,6 +142,8 @@ VERSION_1 = {
     "limits": [TEXT],
 }  # fmt: skip
 DOCUMENT = VERSION_1 | SINCE_2
+OPTIONAL: dict[str, Any] = {}
+"""Parts that a document holds only where there is something to say."""
 
 
 def _kind(shape: Any) -> Kind:
