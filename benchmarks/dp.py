@@ -3,14 +3,15 @@
 python -m benchmarks.dp --tier cpu                     # small networks, on embedded images
 python -m benchmarks.dp --tier gpu --data train-images-idx3-ubyte.gz     # published widths; needs an accelerator
 
-The images are dealt in three: members, held out, and the rest, which train the classifier whose features judge. Every
-model is trained for as many steps with as many images in a batch (on average), and asked by the same attacks. What is
-measured is saved as soon as it is there, and the same command goes on where it was stopped.
+Each image that is asked about is a member by a coin of its own, so that one training bounds epsilon from below; the
+rest train the classifier whose features judge. Every model is trained for as many steps with as many images in a batch
+(on average), and asked by the same attacks. What is measured is saved as soon as it is there, and the same command goes
+on where it was stopped.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from diffaudit_jax.cli.passes import passes
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.models.families import Size
 from diffaudit_jax.report.grid import grid_png
+from diffaudit_jax.report.lower_bound import lower_bound_section
 from diffaudit_jax.target import redrawn
 from diffaudit_jax.training.classifier import Classifier, fit_classifier
 from diffaudit_jax.types import InputError, write_atomic
@@ -37,11 +39,22 @@ ATTACKS = ("eps-loss", "vlb-loss", "gsa1", "likelihood", "pia", "sima", "pfami")
 
 @dataclass(frozen=True)
 class Tier:
-    """How much is done, by what there is to do it on."""
+    """How much is done, by what there is to do it on.
+
+    Attributes:
+      size: Width of the networks.
+      canaries: Images with a coin each: trained on or held out, and asked about.
+      always: Images trained on in any case.
+      recipe: How everything is trained.
+      num_noises: Draws averaged for each image of a private step.
+      delta: Of every guarantee and lower bound.
+      samples: Images drawn of each model.
+      sample_steps: Steps of the sampler.
+    """
 
     size: Size
-    members: int
-    nonmembers: int
+    canaries: int
+    always: int
     recipe: training.Recipe
     num_noises: int
     delta: float
@@ -52,8 +65,8 @@ class Tier:
 TIERS: Mapping[str, Tier] = {
     "cpu": Tier(
         size="small",
-        members=256,
-        nonmembers=500,
+        canaries=512,
+        always=0,
         recipe=training.Recipe(num_steps=1200, batch_size=64, learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
         num_noises=1,
         delta=1e-4,
@@ -62,8 +75,8 @@ TIERS: Mapping[str, Tier] = {
     ),
     "gpu": Tier(
         size="published",
-        members=10_000,
-        nonmembers=2_000,
+        canaries=4_000,
+        always=8_000,
         recipe=training.Recipe(50_000, 256, 2e-4, warmup_steps=1000, ema_decay=0.9999),
         num_noises=8,
         delta=1e-5,
@@ -109,6 +122,7 @@ def main(options: Options) -> None:
     with stage("classifier") as show:
         progress = lambda step, total, info: show(step, total, f"loss {float(info.loss):.4f}")  # noqa: E731
         judge = fit_classifier(bench.key(6), split.reference, progress=progress)
+    result["sizes"] = {"trained": len(split.training), "held_out": len(split.nonmembers)}
     result["floor"] = metrics.frechet(*map(judge.features, (split.nonmembers.x, split.members.x)))
     for epsilon in missing:
         row, images = measured(bench, tier, split, judge, epsilon)
@@ -119,15 +133,15 @@ def main(options: Options) -> None:
 
 
 def dealt(bench: Bench, options: Options, tier: Tier) -> data.Split:
-    """Deals the images: members, held out, and the rest for the classifier."""
+    """Tosses for the canaries, deals those always trained on, and leaves the rest for the classifier."""
     pool = pool_of(options.data)
-    rest = len(pool) - tier.members - tier.nonmembers
-    if rest < tier.nonmembers:
+    if len(pool) < 2 * tier.canaries + tier.always:
         raise InputError(
-            f"{options.data} has {len(pool)} images, too few for {tier.members} members: give a larger set."
+            f"{options.data} has {len(pool)} images, too few for {tier.canaries} canaries: give a larger set."
         )
-    key, members, nonmembers = bench.key(0), tier.members, tier.nonmembers
-    return data.split(key, pool, members=members, nonmembers=nonmembers, reference=rest, by="record")
+    split = data.split_coin(bench.key(0), pool, queries=tier.canaries, always=tier.always, by="record")
+    dealt = np.concatenate([split.training.rows, split.nonmembers.rows])
+    return replace(split, reference=pool.take(~np.isin(pool.rows, dealt)))
 
 
 def measured(
@@ -146,14 +160,14 @@ def measured(
       The model's row, and its samples.
     """
     work = bench.work / f"epsilon-{epsilon:g}"
-    privacy = None if math.isinf(epsilon) else private(tier, epsilon)
+    privacy = None if math.isinf(epsilon) else private(tier, epsilon, len(split.training))
     schedule = process.from_config(models.FAMILIES["ddpm"].schedule)
     with stage(f"epsilon {epsilon:g}: training") as show:
         run = training.fit(
             bench.key(1) if privacy is None else None,
-            models.build("ddpm", split.members.shape, size=tier.size),
+            models.build("ddpm", split.training.shape, size=tier.size),
             schedule,
-            split.members,
+            split.training,
             tier.recipe,
             privacy=privacy,
             out=work / "run",
@@ -170,18 +184,19 @@ def measured(
         "guarantee": None if ledger is None else asdict(training.guarantee(ledger)),
         "frechet": metrics.frechet(*map(judge.features, (split.nonmembers.x, images))),
         "attacks": {name: judged(scores, split.member) for name, scores in asked.scores.items()},
+        "lower_bound": lower_bound_section(asked.scores, split.member, coin=split.coin, delta=tier.delta),
     }, images
 
 
-def private(tier: Tier, epsilon: float) -> training.Privacy:
-    """Returns the privacy with the noise that keeps epsilon."""
+def private(tier: Tier, epsilon: float, num_examples: int) -> training.Privacy:
+    """Returns the privacy with the noise that keeps epsilon in training on so many images."""
     recipe = tier.recipe
     noise = training.noise_multiplier(
         epsilon,
         tier.delta,
         l2_clip_norm=1.0,
         batch_size=recipe.batch_size,
-        num_examples=tier.members,
+        num_examples=num_examples,
         num_steps=recipe.num_steps,
     )
     return training.Privacy(noise, num_noises=tier.num_noises, delta=tier.delta)

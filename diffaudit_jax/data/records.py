@@ -19,9 +19,9 @@ TFDS_ID = re.compile(r"train_(\d+)")
 
 
 def to_record(split: Split[Any]) -> dict[str, Any]:
-    """Returns the split as plain JSON: the pool's name, what was dealt, and each side's rows and content hashes."""
+    """Returns the split as plain JSON: the pool's name, what was dealt and how, each side's rows and content hashes."""
     sides = {side: getattr(split, side) for side in SIDES}
-    return {"pool": split.members.name, "by": split.by} | {
+    return {"pool": split.members.name, "by": split.by, "coin": split.coin} | {
         side: {"rows": pool.rows.tolist(), "hashes": pool.hashes().tolist()}
         for side, pool in sides.items()
         if pool is not None
@@ -51,7 +51,7 @@ def from_record(record: Mapping[str, Any], pool: R) -> Split[R]:
             f"{len(rows)} records of {pool.name} differ from those the split was made of ({_some(rows)}): load "
             f"{record.get('pool', 'the pool')} as it was, or split anew."
         )
-    return Split(**parts, by=by)
+    return Split(**parts, by=by, coin=record.get("coin"))
 
 
 def from_secmi(path: str | os.PathLike, pool: Pool, *, duplicates: Duplicates = "refuse") -> Split:

@@ -30,6 +30,7 @@ class Split(Generic[R]):
       reference: For shadow and reference models; neither trained on nor asked about.
       always: Trained on, never asked about.
       by: What was dealt to the sides, "record" or "group".
+      coin: P[member] of the coin that each record asked about had for itself; None if the sides have fixed sizes.
     """
 
     members: R
@@ -37,6 +38,7 @@ class Split(Generic[R]):
     reference: R | None = None
     always: R | None = None
     by: By = field(default="record", kw_only=True)
+    coin: float | None = field(default=None, kw_only=True)
 
     @property
     def training(self: "Split[Pool]") -> Pool:
@@ -139,7 +141,7 @@ def split_coin(
     asked, trained = (pool.take(side) for side in _deal(key_deal, pool, sizes, "record", least=(1, 0)))
     check_distinct(concatenate(asked, trained))
     inside = coins(key_coin, asked.rows, prob)
-    return Split(asked.take(inside), asked.take(~inside), always=trained if always else None, by=unit)
+    return Split(asked.take(inside), asked.take(~inside), always=trained if always else None, by=unit, coin=prob)
 
 
 def pair(members: Pool, nonmembers: Pool, reference: Pool | None = None, *, duplicates: Duplicates = "refuse") -> Split:

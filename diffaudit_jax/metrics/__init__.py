@@ -19,6 +19,9 @@ from diffaudit_jax.metrics.corrected import conditional as conditional
 from diffaudit_jax.metrics.corrected import rogan_gladen as rogan_gladen
 from diffaudit_jax.metrics.corrected import unmixed as unmixed
 from diffaudit_jax.metrics.efficacy import efficacy as efficacy
+from diffaudit_jax.metrics.epsilon import LowerBound as LowerBound
+from diffaudit_jax.metrics.epsilon import one_run as one_run
+from diffaudit_jax.metrics.epsilon import one_run_fdp as one_run_fdp
 from diffaudit_jax.metrics.exposure import Exposure as Exposure
 from diffaudit_jax.metrics.exposure import exposure as exposure
 from diffaudit_jax.metrics.fairness import FairnessStats as FairnessStats
@@ -46,6 +49,7 @@ from diffaudit_jax.metrics.quality import density_coverage as density_coverage
 from diffaudit_jax.metrics.quality import frechet as frechet
 from diffaudit_jax.metrics.quality import novelty as novelty
 from diffaudit_jax.metrics.quality import precision_recall as precision_recall
+from diffaudit_jax.metrics.repeated import many_runs as many_runs
 from diffaudit_jax.metrics.retrieval import Retrieval as Retrieval
 from diffaudit_jax.metrics.retrieval import relative_error as relative_error
 from diffaudit_jax.metrics.retrieval import retrieval as retrieval
