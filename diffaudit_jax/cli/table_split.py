@@ -32,7 +32,8 @@ def encoded(
     members, nonmembers = sides
     assert members is not None
     empty = members.take(np.zeros(len(members), bool))
-    return data.Split(members, empty if nonmembers is None else nonmembers, by=split.by)
+    always = None if split.always is None else _encoded(encoder, split.always, unseen)
+    return data.Split(members, empty if nonmembers is None else nonmembers, always=always, by=split.by)
 
 
 def _encoded(encoder: data.Encoder, table: data.Table, unseen: Literal["refuse", "drop"]) -> data.Pool:

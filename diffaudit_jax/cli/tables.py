@@ -14,6 +14,7 @@ from rich.text import Text
 
 from diffaudit_jax import data, models, training
 from diffaudit_jax.cli.columns import read_table, shown
+from diffaudit_jax.cli.planting import with_planted
 from diffaudit_jax.cli.private import privacy_of
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.provenance import absolute
@@ -65,6 +66,7 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
         duplicates=options.duplicates,
         by="group" if options.groups else "record",
     )
+    split = with_planted(options.planting, options.private, split, options.seed)
     person = () if options.groups is None else (options.groups,)
     encoder = data.fit_encoder(split.members, label=options.columns.label, drop=person)
     for sentence in (*encoder.policy(), *(f"column {name!r} says who is who, and is left out." for name in person)):
@@ -84,9 +86,9 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
         "seed": options.seed,
         "split": data.to_record(split),
         "encoder": encoder.config,
-        "label_counts": None if sides.members.labels is None else np.bincount(sides.members.labels).tolist(),
+        "label_counts": None if sides.training.labels is None else np.bincount(sides.training.labels).tolist(),
     }
-    return _fit(options, sides.members, encoder, record), sides
+    return _fit(options, sides.training, encoder, record), sides
 
 
 def _fit(options: Train, members: data.Pool, encoder: data.Encoder, record: Mapping[str, Any]) -> training.Run:

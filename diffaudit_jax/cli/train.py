@@ -10,6 +10,7 @@ import tyro
 from diffaudit_jax import data, models, process, training
 from diffaudit_jax.cli.columns import Columns, check_unsaid
 from diffaudit_jax.cli.generator import check_flags, train_generator
+from diffaudit_jax.cli.planting import Planting, with_planted
 from diffaudit_jax.cli.private import Private, privacy_of
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.provenance import absolute
@@ -110,6 +111,8 @@ class Train:
 
     columns: Annotated[Columns, tyro.conf.arg(name="")] = field(default_factory=Columns)
     """Columns of a table."""
+    planting: Annotated[Planting, tyro.conf.arg(name="")] = field(default_factory=Planting)
+    """Members that are trained on more than once."""
     private: Annotated[Private, tyro.conf.arg(name="")] = field(default_factory=Private)
     """Differential privacy."""
 
@@ -122,7 +125,7 @@ def split_of(options: Train) -> data.Split:
     check_unsaid(options.columns, options.model)
     pool = data.distinct(pool) if options.duplicates == "drop" else pool
     nonmembers = min(options.nonmembers, max(len(pool) - options.members, min(options.nonmembers, 1)))
-    return data.split(
+    split = data.split(
         jax.random.key(options.seed),
         pool,
         members=options.members,
@@ -130,6 +133,7 @@ def split_of(options: Train) -> data.Split:
         duplicates=options.duplicates,
         by="group" if options.groups else "record",
     )
+    return with_planted(options.planting, options.private, split, options.seed)
 
 
 def train(options: Train, split: data.Split | None = None) -> tuple[training.Run, data.Split]:

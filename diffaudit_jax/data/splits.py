@@ -22,13 +22,13 @@ FEW_GROUPS = 20
 
 @dataclass(frozen=True, eq=False)
 class Split(Generic[R]):
-    """The sides of an audit, pools or tables; no record, by content, is on two of them.
+    """The sides of an audit, pools or tables; no record, by content, is on two of them, but for copies of members.
 
     Attributes:
       members: Trained on and asked about.
       nonmembers: Asked about, not trained on.
       reference: For shadow and reference models; neither trained on nor asked about.
-      always: Trained on, never asked about.
+      always: Trained on, never asked about: others, or further copies of members that were planted.
       by: What was dealt to the sides, "record" or "group".
       coin: P[member] of the coin that each record asked about had for itself; None if the sides have fixed sizes.
     """

@@ -4,7 +4,7 @@ Numbers are divided by a range, and each category that differs counts 1; so does
 has. With p = 1 that is Gower's distance without his mean; with p = 2, Euclid's with categories one-hot over sqrt(2).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,8 +87,18 @@ def nearest(queries: Mixed, among: Mixed, k: int, p: int) -> tuple[np.ndarray, n
     Returns:
       Their positions int64 [q, k] and distances float64 [q, k], nearest first; of equals, the first in the table.
     """
-    (x, a), (y, b) = _points(queries), _points(among)
     rows, far = np.empty((queries.size, k), np.int64), np.empty((queries.size, k))
+    for part, d in powers(queries, among, p):
+        for i in range(k):
+            rows[part, i] = at = d.argmin(axis=1)
+            far[part, i] = d[np.arange(len(d)), at]
+            d[np.arange(len(d)), at] = np.inf
+    return rows, far ** (1.0 / p)
+
+
+def powers(queries: Mixed, among: Mixed, p: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields the distances of `nearest` to the power of p, as many queries at a time as fit: float64 [some, m]."""
+    (x, a), (y, b) = _points(queries), _points(among)
     size = max(1, BLOCK // among.size)
     for start in range(0, queries.size, size):
         part = slice(start, start + size)
@@ -97,11 +107,7 @@ def nearest(queries: Mixed, among: Mixed, k: int, p: int) -> tuple[np.ndarray, n
             d += cdist(x[part], y, "sqeuclidean" if p == 2 else "cityblock")
         if a.shape[1]:
             d += np.rint(cdist(a[part], b, "hamming") * a.shape[1])
-        for i in range(k):
-            rows[part, i] = at = d.argmin(axis=1)
-            far[part, i] = d[np.arange(len(d)), at]
-            d[np.arange(len(d)), at] = np.inf
-    return rows, far ** (1.0 / p)
+        yield part, d
 
 
 def _points(records: Mixed) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,221 @@
+"""Which training records a generator gives away whole: its samples matched to them, and to as many it has not seen.
+
+    l2         d(x, g) <= delta: (d, delta)-extraction
+    adaptive   d(x, g) <= alpha times the mean of d(g, .) over the records nearest to g, which asks less of a sample
+               that is far from everything, and more of one that is near to much
+    ssim       adaptive, and the two images are alike in structure
+    calibrated the ratio of the adaptive rule is below that of all but 1 % of held-out records
+
+with d(x, g) as in `likeness`. Nothing is chosen by looking at training records. What a rule finds of held-out records,
+which the generator cannot give away, it finds by chance; of sources whose records are alike that is much (every pair
+of trousers is near another), and only the last rule says so by itself.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import hypergeom
+
+from diffaudit_jax.data.table import Table
+from diffaudit_jax.metrics.clusters import Cluster, clusters
+from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson
+from diffaudit_jax.metrics.likeness import distances, ssim
+from diffaudit_jax.metrics.matching import Match, match
+from diffaudit_jax.metrics.points import Images, Points, distinct, points, size, take
+from diffaudit_jax.types import InputError
+
+DELTA = {"images": 0.1, "tables": 0.02}
+
+
+class Limits(NamedTuple):
+    """Up to where a record counts as given away; see `extract`."""
+
+    delta: float
+    alpha: float
+    neighbours: int
+    likeness: float
+
+
+class Found(NamedTuple):
+    """What a rule finds of m records in n samples.
+
+    Attributes:
+      rule: "l2", "adaptive", "ssim" (of images) or "calibrated" (beside held-out records).
+      limit: Greatest distance, or ratio, at which a record counts as extracted, of "calibrated" not itself one; of
+        "ssim" the least likeness.
+      value: The best of each record over samples, float64 [m]; of "ssim" that of the adaptive rule's sample, and NaN
+        where that rule finds none.
+      sample: Which sample that is, int64 [m].
+      extracted: Whether a sample gives the record away, bool [m].
+      copies: Whether each sample gives the record nearest to it away, bool [n].
+    """
+
+    rule: str
+    limit: float
+    value: Float[np.ndarray, " m"]
+    sample: Int[np.ndarray, " m"]
+    extracted: Bool[np.ndarray, " m"]
+    copies: Bool[np.ndarray, " n"]
+
+
+class Extraction(NamedTuple):
+    """What samples give away.
+
+    Attributes:
+      first: Position of each distinct member among the members, int64 [m].
+      times: How often it is there, int64 [m].
+      limits: What the rules were.
+      members: What each rule finds of the distinct members.
+      heldout: What it finds of at most as many held-out records; None without.
+      near: Training records within delta of each distinct member, itself and each of its copies too, int64 [m]: k of
+        (k, d, delta)-eidetic memory.
+      clusters: Samples that come again and again, found without the members.
+    """
+
+    first: Int[np.ndarray, " m"]
+    times: Int[np.ndarray, " m"]
+    limits: Limits
+    members: tuple[Found, ...]
+    heldout: tuple[Found, ...] | None
+    near: Int[np.ndarray, " m"]
+    clusters: tuple[Cluster, ...]
+
+
+class Recall(NamedTuple):
+    """Of the records that are `times` times in a training set, how many are extracted, with its interval."""
+
+    times: int
+    records: int
+    extracted: int
+    share: Estimate
+
+
+def extract(
+    generated: Images | Table,
+    members: Images | Table,
+    heldout: Images | Table | None = None,
+    *,
+    delta: float | None = None,
+    alpha: float = 0.5,
+    neighbours: int = 50,
+    likeness: float = 0.8,
+    floor: float = 0.01,
+    smallest: int = 10,
+    seed: int = 0,
+) -> Extraction:
+    """Matches samples to the records that trained their generator, and to as many that did not.
+
+    Args:
+      generated: Samples.
+      members: The training set, each record as often as it is there.
+      heldout: Records of the same source, none of them a member; None for no floor.
+      delta: Greatest distance of the l2 rule and of clusters; 0.1 of images and 0.02 of tables if None.
+      alpha: Share of the distance to its neighbours within which a sample counts as a copy.
+      neighbours: Nearest distinct records of a side, the nearest itself among them, over which that distance is
+        averaged; all but one where there are fewer.
+      likeness: Structural similarity from which images are alike.
+      floor: Share of held-out records, at most, that the calibrated rule finds.
+      smallest: Samples of a cluster, at least.
+      seed: Which held-out records are taken, where there are more than distinct members.
+
+    Returns:
+      What each rule finds. Time grows as n (n + members) d.
+
+    Raises:
+      InputError: if a setting is out of range, shapes or columns differ, or there are fewer than 3 distinct members
+        or held-out records.
+
+    References:
+      Carlini et al. 2023, https://arxiv.org/abs/2301.13188 (definitions 1 and 2, section 5.1)
+    """
+    kind = "tables" if isinstance(generated, Table) else "images"
+    delta = DELTA[kind] if delta is None else delta
+    if not (delta >= 0 and 0 < alpha <= 1 and neighbours >= 2 and -1 <= likeness <= 1 and 0 <= floor < 1):
+        raise InputError(
+            f"delta is {delta:g}, alpha {alpha:g}, neighbours {neighbours}, likeness {likeness:g} and floor {floor:g}: "
+            f"give a distance from 0, a share up to 1, 2 neighbours or more, a likeness up to 1 and a share below 1."
+        )
+    sides = {"generated": generated, "members": members} | ({} if heldout is None else {"heldout": heldout})
+    samples, *compared = points(sides)
+    first, times = distinct(members)
+    compared[0] = take(compared[0], first)
+    if heldout is not None:
+        others = distinct(heldout)[0]
+        if len(others) > len(first):
+            others = np.sort(np.random.default_rng(seed).choice(others, len(first), replace=False))
+        compared[1] = take(compared[1], others)
+    least = min(map(size, compared))
+    if least < 3:
+        raise InputError(f"{least} different members or held-out records are too few to compare: give 3 or more.")
+    limits = Limits(delta, alpha, min(neighbours, least - 1), likeness)
+    matches = [match(samples, side, limits.neighbours, alpha) for side in compared]
+    found = [_fixed(samples, *each, limits) for each in zip(compared, matches, strict=True)]
+    if heldout is not None:
+        fresh = np.sort(matches[1].adaptive)
+        found = [
+            (*rules, _calibrated(each, float(fresh[int(floor * len(fresh))])))
+            for rules, each in zip(found, matches, strict=True)
+        ]
+    return Extraction(
+        first,
+        times,
+        limits,
+        found[0],
+        found[1] if heldout is not None else None,
+        _near(compared[0], times, delta),
+        tuple(clusters(samples, delta, smallest=smallest)),
+    )
+
+
+def recall(found: Found, times: Int[np.ndarray, " m"], *, level: float = 0.95) -> list[Recall]:
+    """Returns how much of each multiplicity a rule finds, the rarest records first.
+
+    Args:
+      found: What it finds of distinct members.
+      times: How often each is in the training set.
+      level: Confidence level of Clopper and Pearson's intervals.
+    """
+    rows = []
+    for value in np.unique(times):
+        of = found.extracted[times == value]
+        rows.append(Recall(int(value), len(of), int(of.sum()), clopper_pearson(int(of.sum()), len(of), level)))
+    return rows
+
+
+def beyond_chance(members: Found, heldout: Found) -> float:
+    """Returns how likely a rule finds as many members or more, if the generator knew nothing of who was a member.
+
+    All that it finds on either side is dealt anew to the records of both: Fisher's exact test. Of the calibrated rule
+    it is the chance that as many members come before its last held-out record, which is exact as well.
+    """
+    a, b = int(members.extracted.sum()), int(heldout.extracted.sum())
+    m, h = len(members.extracted), len(heldout.extracted)
+    return float(hypergeom.sf(a - 1, m + h, a + b, m))
+
+
+def _fixed(samples: Points, records: Points, match: Match, limits: Limits) -> tuple[Found, ...]:
+    """Returns what the rules find that are the same whatever the records."""
+    plain = Found("l2", limits.delta, match.l2, match.l2_at, match.l2 <= limits.delta, match.far <= limits.delta)
+    copies = match.ratio <= 1
+    adaptive = Found("adaptive", 1.0, match.adaptive, match.adaptive_at, match.adaptive <= 1, copies)
+    if not isinstance(samples, np.ndarray) or not isinstance(records, np.ndarray) or samples.ndim != 4:
+        return plain, adaptive
+    rows, drawn = np.flatnonzero(adaptive.extracted), np.flatnonzero(copies)
+    value, alike = np.full(len(records), np.nan), np.zeros(len(samples), bool)
+    value[rows] = ssim(records[rows], samples[adaptive.sample[rows]])
+    alike[drawn] = ssim(samples[drawn], records[match.nearest[drawn]]) >= limits.likeness
+    return plain, adaptive, Found("ssim", limits.likeness, value, adaptive.sample, value >= limits.likeness, alike)
+
+
+def _calibrated(match: Match, limit: float) -> Found:
+    below = match.adaptive < limit
+    return Found("calibrated", limit, match.adaptive, match.adaptive_at, below, match.ratio < limit)
+
+
+def _near(members: Points, times: np.ndarray, delta: float) -> np.ndarray:
+    """Returns how many training records are within delta of each distinct one."""
+    near = np.empty(size(members), np.int64)
+    for part, d in distances(members, members):
+        near[part] = (d <= delta) @ times
+    return near
