@@ -14,6 +14,9 @@ from diffaudit_jax.training.generators import fit_vae as fit_vae
 from diffaudit_jax.training.ledger import Guarantee as Guarantee
 from diffaudit_jax.training.ledger import Ledger as Ledger
 from diffaudit_jax.training.loop import fit as fit
+from diffaudit_jax.training.many import Many as Many
+from diffaudit_jax.training.many import fit_many as fit_many
+from diffaudit_jax.training.many import load_many as load_many
 from diffaudit_jax.training.mine import Mine as Mine
 from diffaudit_jax.training.mine import mine as mine
 from diffaudit_jax.training.receivers import cross_predicted as cross_predicted

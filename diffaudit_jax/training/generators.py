@@ -16,10 +16,10 @@ from diffaudit_jax.models.gan import Gan
 from diffaudit_jax.models.vae import Vae
 from diffaudit_jax.training.adversarial import GanRecipe, init_gan_state, make_gan_step
 from diffaudit_jax.training.checkpoints import claim
-from diffaudit_jax.training.loop import public, resident
 from diffaudit_jax.training.run import Run, generator_run
 from diffaudit_jax.training.state import Recipe, init_state, make_step
 from diffaudit_jax.training.steps import Progress, advancing, compiled_quickly, trained
+from diffaudit_jax.training.trainee import public, resident
 from diffaudit_jax.types import Example, InputError, Key, Params, to_signed
 
 

@@ -2,30 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models import Model, from_linen, precondition
-from diffaudit_jax.models.gan import Gan
-from diffaudit_jax.models.tabular import TabDdpm
-from diffaudit_jax.models.vae import Vae
 from diffaudit_jax.process import Process
-from diffaudit_jax.training.batches import Poisson
-from diffaudit_jax.training.checkpoints import claim
-from diffaudit_jax.training.dpsgd import Privacy, make_private_step
-from diffaudit_jax.training.mechanism import check_separable
-from diffaudit_jax.training.run import Run, ledger_of, run_of
-from diffaudit_jax.training.secret import secret_key
-from diffaudit_jax.training.state import Data, Recipe, example_loss, init_state, make_step
-from diffaudit_jax.training.steps import Advance, Progress, advancing, compiled_quickly, trained
-from diffaudit_jax.types import InputError, Key, Params
+from diffaudit_jax.training.dpsgd import Privacy
+from diffaudit_jax.training.run import Run, run_of
+from diffaudit_jax.training.state import Recipe, example_loss, init_state
+from diffaudit_jax.training.steps import Progress
+from diffaudit_jax.training.trainee import Trainee, fitted
+from diffaudit_jax.types import Key
 
 
 def fit(
@@ -69,23 +57,21 @@ def fit(
       InputError: if the members do not fit the model, the loss is no longer finite, `out` holds another run, or a
         private run is asked for that no accountant or no clipping could bound.
     """
-    recipe = Recipe() if recipe is None else recipe
-    if checkpoint_every < 1:
-        raise InputError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}.")
-    data = resident(model, members)
-    config = {
-        "model": dict(model.config),
-        "process": dict(process.config),
-        "recipe": asdict(recipe),
-        "members": members.fingerprint(),
-        **private_config(key, privacy, recipe, len(members)),
-        **(record or {}),
-    }
-    if out is not None:
-        claim(Path(out), config)
-    key = keyed(key, out)
+    return fitted(
+        images(model, process, Recipe() if recipe is None else recipe),
+        key,
+        members,
+        privacy=privacy,
+        out=out,
+        record=record,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )
+
+
+def images(model: Model, process: Process, recipe: Recipe) -> Trainee:
+    """Returns a model of images as what is trained."""
     network = from_linen(model, process)
-    state = compiled_quickly(partial(init_state, network=network, recipe=recipe), key)
     loss = example_loss(
         network,
         process,
@@ -94,68 +80,11 @@ def fit(
         learn_sigma=model.learn_sigma,
         weight=partial(precondition.weight, model.predicts, process),
     )
-    advance = advanced(loss, state.params, data, recipe, privacy)
-    state = trained(
-        state, data, advance, recipe, config, out, privacy=privacy, every=checkpoint_every, progress=progress
+    return Trainee(
+        model,
+        recipe,
+        {"model": dict(model.config), "process": dict(process.config)},
+        partial(init_state, network=network, recipe=recipe),
+        loss,
+        lambda state, config: run_of(state, model, process, recipe, config),
     )
-    return run_of(state, model, process, recipe, config)
-
-
-def advanced(loss: Any, params: Params, data: Data, recipe: Recipe, privacy: Privacy | None) -> Advance:
-    """Returns what takes steps down a loss of one example, privately if asked to.
-
-    Raises:
-      InputError: if it is to be private, and the loss reads other examples.
-    """
-    if privacy is None:
-        return advancing(make_step(loss, recipe), jax.jit)
-    check_separable(jax.random.key(0), loss, params, data)
-    return advancing(make_private_step(loss, recipe, privacy), None)
-
-
-def keyed(key: Key | None, out: str | os.PathLike | None) -> Key:
-    """Returns the key of a training, of a private one that was given none from the operating system's entropy."""
-    return secret_key(None if out is None else Path(out)) if key is None else key
-
-
-def private_config(key: Key | None, privacy: Privacy | None, recipe: Recipe, num_examples: int) -> dict[str, Any]:
-    """Returns what run.json holds of a training's key and privacy.
-
-    Raises:
-      InputError: if a plain training has no key, or no accountant could bound a private one.
-    """
-    return public(key) if privacy is None else _private(privacy, recipe, num_examples, key is not None)
-
-
-def public(key: Key | None) -> dict[str, Any]:
-    """Returns what run.json holds of a key that is no secret."""
-    if key is None:
-        raise InputError("training needs a key: give jax.random.key(seed). Only a private run draws its own.")
-    return {"key": np.asarray(jax.random.key_data(key)).tolist()}
-
-
-def _private(privacy: Privacy, recipe: Recipe, num_examples: int, key_given: bool) -> dict[str, Any]:
-    Poisson(num_examples, recipe.batch_size, privacy.truncated_batch_size)  # for its errors, and for the ledger's
-    if privacy.noise_multiplier:
-        ledger_of(privacy, recipe, num_examples, max(recipe.num_steps, 1), key_given=key_given)
-    return {"key": None, "privacy": {**asdict(privacy), "num_examples": num_examples, "key_given": key_given}}
-
-
-def resident(model: Model | Vae | Gan | TabDdpm, members: Pool) -> Data:
-    """Returns the members on the device.
-
-    Raises:
-      InputError: if there are none, or they do not fit the model.
-    """
-    if not len(members):
-        raise InputError("there are no members to train on: the pool is empty.")
-    if tuple(members.x.shape[1:]) != tuple(model.shape):
-        raise InputError(f"members of shape {members.x.shape[1:]} do not fit a model for {model.shape}.")
-    if model.num_classes is None:
-        return Data(jnp.asarray(members.x), None)
-    if members.labels is None:
-        raise InputError("a class-conditional model needs labels, and these members have none: set num_classes=None.")
-    for label in (int(members.labels.min()), int(members.labels.max())):
-        if not 0 <= label < model.num_classes:
-            raise InputError(f"label {label} does not fit a model of {model.num_classes} classes, 0 and up.")
-    return Data(jnp.asarray(members.x), jnp.asarray(members.labels))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -168,23 +168,29 @@ def averaged(state: TrainState, params: Params, recipe: Recipe) -> Params:
     return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
 
 
+def batch_of(key: Key, data: Data, size: int) -> Data:
+    """Draws a batch without replacement; with, if there are fewer examples than it takes."""
+    n = data.x.shape[0]
+    index = jax.random.choice(key, n, (size,), replace=size > n)
+    return jax.tree.map(lambda leaf: leaf[index], data)
+
+
 def make_step(
-    loss: Callable[..., Float[Array, ""]], recipe: Recipe
-) -> Callable[[TrainState, Data], tuple[TrainState, TrainInfo]]:
+    loss: Callable[..., Float[Array, ""]], recipe: Recipe, draw: Callable[[Key, Any, int], Data] = batch_of
+) -> Callable[[TrainState, Any], tuple[TrainState, TrainInfo]]:
     """Makes one optimiser step; pure, all randomness from fold_in(state.key, state.step).
 
     Args:
       loss: Loss of one example, ``loss(params, key, x, label)``.
       recipe: Batch size, optimiser and EMA.
+      draw: ``draw(key, data, size) -> Data`` of a batch; `data` is what the step is given.
     """
     update = optimizer(recipe).update
 
-    def step(state: TrainState, data: Data) -> tuple[TrainState, TrainInfo]:
-        n = data.x.shape[0]
+    def step(state: TrainState, data: Any) -> tuple[TrainState, TrainInfo]:
         key_batch, key_examples = jax.random.split(jax.random.fold_in(state.key, state.step))
-        index = jax.random.choice(key_batch, n, (recipe.batch_size,), replace=recipe.batch_size > n)
         keys = jax.random.split(key_examples, recipe.batch_size)
-        x, labels = jax.tree.map(lambda leaf: leaf[index], data)
+        x, labels = draw(key_batch, data, recipe.batch_size)
 
         def batch_loss(params: Params) -> Float[Array, ""]:
             return jax.vmap(loss, (None, 0, 0, 0))(params, keys, x, labels).mean()

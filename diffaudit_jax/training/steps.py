@@ -13,12 +13,12 @@ from diffaudit_jax.training.checkpoints import Checkpoints, read_config
 from diffaudit_jax.training.dpsgd import Privacy, PrivateInfo
 from diffaudit_jax.training.kept import Kept
 from diffaudit_jax.training.secret import forget
-from diffaudit_jax.training.state import Data, Recipe, TrainInfo, TrainState
+from diffaudit_jax.training.state import Recipe, TrainInfo, TrainState
 from diffaudit_jax.types import InputError, Key
 
 Info: TypeAlias = TrainInfo | PrivateInfo
 Progress: TypeAlias = Callable[[int, int, Info], None]
-Advance: TypeAlias = Callable[[TrainState, Data, int], tuple[TrainState, Info]]
+Advance: TypeAlias = Callable[[TrainState, Any, int], tuple[TrainState, Info]]
 
 
 def compiled_quickly(init: Callable[[Key], TrainState], key: Key) -> TrainState:
@@ -29,7 +29,7 @@ def compiled_quickly(init: Callable[[Key], TrainState], key: Key) -> TrainState:
 
 def trained(
     state: TrainState,
-    data: Data,
+    data: Any,
     advance: Advance,
     recipe: Recipe,
     config: dict[str, Any],
@@ -43,7 +43,7 @@ def trained(
 
     Args:
       state: The state before the first step.
-      data: The members.
+      data: The members, or whatever the step takes in their place.
       advance: Takes several steps.
       recipe: Number of steps.
       config: What run.json holds.
@@ -77,7 +77,7 @@ def trained(
 
 def _train(
     state: TrainState,
-    data: Data,
+    data: Any,
     advance: Advance,
     recipe: Recipe,
     privacy: Privacy | None,
@@ -85,22 +85,28 @@ def _train(
     progress: Progress | None,
 ) -> TrainState:
     step, started = int(state.step), time.monotonic()
-    every = recipe.num_steps if kept is None else kept.every
     while step < recipe.num_steps:
-        stop = min(step - step % _CHUNK + _CHUNK, recipe.num_steps, step - step % every + every)
+        stop = next_stop(step, recipe, None if kept is None else kept.every)
         state, info = advance(state, data, stop - step)
         step = stop
-        _check_finite(step, state, info, recipe, privacy)
+        check_finite(step, state, info, recipe, privacy)
         if progress is not None:
             progress(step, recipe.num_steps, info)
         if kept is not None:
             kept.log(step, float(info.loss), float(info.grad_norm), time.monotonic() - started)
-            if step % every == 0 or step == recipe.num_steps:
+            if step % kept.every == 0 or step == recipe.num_steps:
                 kept.save(state)
     return state
 
 
-def _check_finite(step: int, state: TrainState, info: Info, recipe: Recipe, privacy: Privacy | None) -> None:
+def next_stop(step: int, recipe: Recipe, every: int | None) -> int:
+    """Returns the step at which to look up next: to show how it goes, to save (every so many steps), or to end."""
+    every = recipe.num_steps if every is None else every
+    return min(step - step % _CHUNK + _CHUNK, recipe.num_steps, step - step % every + every)
+
+
+def check_finite(step: int, state: TrainState, info: Info, recipe: Recipe, privacy: Privacy | None) -> None:
+    """Refuses to go on with a training that diverged."""
     if privacy is not None:  # by its weights: whether there is a model must not hang on one image's loss
         if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
             return
@@ -127,7 +133,7 @@ def advancing(step: Callable, compiled: Callable | None) -> Advance:
     if jax.default_backend() == "cpu":
         one = step if compiled is None else compiled(step, donate_argnums=0)
 
-        def unrolled(state: TrainState, data: Data, count: int) -> tuple[TrainState, Info]:
+        def unrolled(state: TrainState, data: Any, count: int) -> tuple[TrainState, Info]:
             info = None
             for _ in range(count):
                 state, info = one(state, data)
@@ -136,7 +142,7 @@ def advancing(step: Callable, compiled: Callable | None) -> Advance:
 
         return unrolled
 
-    def scanned(state: TrainState, data: Data, count: int) -> tuple[TrainState, Info]:
+    def scanned(state: TrainState, data: Any, count: int) -> tuple[TrainState, Info]:
         state, infos = jax.lax.scan(lambda carry, _: step(carry, data), state, length=count)
         return state, jax.tree.map(lambda leaf: leaf[-1], infos)
 

@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,13 +10,12 @@ from jaxtyping import Array, Float
 
 from diffaudit_jax.data import Pool
 from diffaudit_jax.models.tabular import TabDdpm
-from diffaudit_jax.training.checkpoints import claim
 from diffaudit_jax.training.dpsgd import Privacy
-from diffaudit_jax.training.loop import advanced, keyed, private_config, resident
 from diffaudit_jax.training.run import Run, table_run
 from diffaudit_jax.training.state import Recipe, init_state
-from diffaudit_jax.training.steps import Progress, compiled_quickly, trained
-from diffaudit_jax.types import Example, InputError, Key, Params
+from diffaudit_jax.training.steps import Progress
+from diffaudit_jax.training.trainee import Trainee, fitted
+from diffaudit_jax.types import Example, Key, Params
 
 
 def fit_table(
@@ -55,25 +52,28 @@ def fit_table(
     References:
       Kotelnikov et al. 2023, https://arxiv.org/abs/2209.15421
     """
-    recipe = Recipe() if recipe is None else recipe
-    if checkpoint_every < 1:
-        raise InputError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}.")
-    data = resident(model, members)
-    config = {
-        "model": dict(model.config),
-        "recipe": asdict(recipe),
-        "members": members.fingerprint(),
-        **private_config(key, privacy, recipe, len(members)),
-        **(record or {}),
-    }
-    if out is not None:
-        claim(Path(out), config)
-    state = compiled_quickly(partial(init_state, network=model.network, recipe=recipe), keyed(key, out))
-    advance = advanced(table_loss(model), state.params, data, recipe, privacy)
-    state = trained(
-        state, data, advance, recipe, config, out, privacy=privacy, every=checkpoint_every, progress=progress
+    return fitted(
+        records(model, Recipe() if recipe is None else recipe),
+        key,
+        members,
+        privacy=privacy,
+        out=out,
+        record=record,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
     )
-    return table_run(state, model, recipe, config)
+
+
+def records(model: TabDdpm, recipe: Recipe) -> Trainee:
+    """Returns a model of a table's records as what is trained."""
+    return Trainee(
+        model,
+        recipe,
+        {"model": dict(model.config)},
+        partial(init_state, network=model.network, recipe=recipe),
+        table_loss(model),
+        lambda state, config: table_run(state, model, recipe, config),
+    )
 
 
 def table_loss(model: TabDdpm) -> Callable[[Params, Key, Example, Array | None], Float[Array, ""]]:
