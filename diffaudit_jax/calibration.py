@@ -55,7 +55,29 @@ def calibrated(seen: Observations, *references: Observations) -> Float[np.ndarra
     """
     if not references:
         raise InputError("calibration needs the observations of at least one reference model, got none.")
-    return np.asarray(seen.scores, np.float64) - np.mean([_aligned(seen, other) for other in references], axis=0)
+    return np.asarray(seen.scores, np.float64) - np.mean([aligned(seen, other) for other in references], axis=0)
+
+
+def aligned(seen: Observations, other: Observations, whose: str = "reference") -> Float[np.ndarray, " n"]:
+    """Returns another model's scores in the order of `seen`, float64 [n].
+
+    Args:
+      seen: Observations of the target.
+      other: Observations of the same queries, in any order.
+      whose: What the other model is, for the message.
+
+    Raises:
+      InputError: if the two are not about the same queries.
+    """
+    differing = np.setxor1d(seen.rows, other.rows)
+    if len(differing):
+        has, lacks = ("target", whose) if differing[0] in seen.rows else (whose, "target")
+        raise InputError(
+            f"row {differing[0]} (of {len(differing)} such) was asked of the {has} and not of the {lacks}: ask both "
+            f"the same queries."
+        )
+    order = np.argsort(other.rows)
+    return np.asarray(other.scores, np.float64)[order[np.searchsorted(other.rows, seen.rows, sorter=order)]]
 
 
 def fit_scorer(seen: Observations, member: ArrayLike, *, kind: Kind = "logistic", seed: int = 0) -> Score:
@@ -132,22 +154,9 @@ def check_disjoint(shadow: Observations, seen: Observations) -> None:
     both = np.intersect1d(shadow.rows, seen.rows)
     if len(both):
         raise InputError(
-            f"row {both[0]} (of {len(both)} such) taught the scorer and cannot judge it: split the pool between the "
-            f"shadow's queries and the target's."
+            f"row {both[0]} (of {len(both)} such) taught the scorer and cannot judge it: split the pool between what "
+            f"teaches and what is asked."
         )
-
-
-def _aligned(seen: Observations, reference: Observations) -> Float[np.ndarray, " n"]:
-    """Returns a reference's scores in the order of `seen`."""
-    differing = np.setxor1d(seen.rows, reference.rows)
-    if len(differing):
-        has, lacks = ("target", "reference") if differing[0] in seen.rows else ("reference", "target")
-        raise InputError(
-            f"row {differing[0]} (of {len(differing)} such) was asked of the {has} and not of the {lacks}: ask both "
-            f"the same queries."
-        )
-    order = np.argsort(reference.rows)
-    return np.asarray(reference.scores, np.float64)[order[np.searchsorted(reference.rows, seen.rows, sorter=order)]]
 
 
 def _rows(features: Features) -> Rows:
