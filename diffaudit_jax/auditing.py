@@ -45,6 +45,7 @@ def audit(
     mesh: Mesh | None = None,
     out: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
+    stream: Stream | None = None,
 ) -> Observations:
     """Asks the target every query and scores the answers; costs attack.spec.calls x n network calls.
 
@@ -59,6 +60,8 @@ def audit(
       mesh: One-axis mesh; default all local devices.
       out: Directory that receives each block as it is seen, and from which a stopped audit resumes.
       progress: Called with (queries done, n) after every block.
+      stream: Stream of `observing(attack, other)`, of another target of the same architecture, compiled before; it
+        decides about block and devices.
 
     Returns:
       Features, scores and rows in the order of the queries.
@@ -85,7 +88,7 @@ def audit(
         keep(index, jax.tree.unflatten(jax.tree.structure(like), leaves))
     missing = np.flatnonzero(~done)
     if len(missing):
-        run = Stream(observe, mesh=mesh, block=block, host=target.host)
+        run = Stream(observe, mesh=mesh, block=block, host=target.host) if stream is None else stream
         asked = jax.tree.map(lambda leaf: np.asarray(leaf)[missing], queries)
         for start, stop, features in run(shared, key, asked):
             if store is not None:

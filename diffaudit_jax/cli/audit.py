@@ -18,6 +18,7 @@ from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
 from diffaudit_jax.cli.setting import Setting, grid
+from diffaudit_jax.cli.shadowed import Shadowed, ask_shadows, check_own, compared, told_of_shadows, with_shadows
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.cli.synthetic import synthetic
 from diffaudit_jax.cli.truth import check_truth
@@ -43,6 +44,9 @@ class Audit:
 
     asking: Annotated[Asking, tyro.conf.arg(name="")] = field(default_factory=Asking)
     """What is asked, and how it is scored."""
+
+    shadowed: Annotated[Shadowed, tyro.conf.arg(name="")] = field(default_factory=Shadowed)
+    """Whom it is compared with."""
 
     weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
     """What a file of weights alone cannot tell."""
@@ -78,6 +82,7 @@ def check(options: Audit) -> None:
       InputError: if no or an unknown attack is named, a count is too small, or the directory holds another report.
     """
     names = named(options.asking)
+    check_own(options.shadowed, options.asked)
     counts = (
         ("times", options.asking.times, 1),
         ("bank", options.asking.bank, 5 if "nearest-5" in names else 1),
@@ -119,20 +124,19 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     made = passes(tuple(name for name in names if name not in black_box), setting)
     # What cannot be done is said before a bank is drawn.
     check_queries(queries, target)
+    whole = tuple(name for name in names if ENTRIES[name].access in ("white", "gray"))
+    found = compared(options.shadowed, whole, subject, queries, options.run)
     bank_calls = black.calls(target, options.asking) if black_box else 0
     check_service(made, len(member), options.asking, bank_calls)
     if black_box:
         passes(black_box, black.blanks(setting, subject))
         made |= passes(black_box, _prepared(setting, subject, options, "surrogate" in black_box))
-    seen = run_passes(
-        made,
-        target,
-        queries,
-        key=jax.random.fold_in(jax.random.key(options.seed), 2),
-        block=options.block,
-        mesh=local_mesh(options.devices),
-        out=options.out / "observations",
-    )
+    key, mesh = jax.random.fold_in(jax.random.key(options.seed), 2), local_mesh(options.devices)
+    out = options.out / "observations"
+    seen = run_passes(made, target, queries, key=key, block=options.block, mesh=mesh, out=out)
+    if found is not None:
+        by_shadows = ask_shadows(found, whole, setting, key=key, block=options.block, mesh=mesh)
+        seen = with_shadows(seen, queries.row, found, by_shadows)
     save_scores(options.out / "scores.npz", member, seen.scores)
     report = membership_report(
         seen.scores,
@@ -146,7 +150,7 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
         provenance=provenance(
             subject,
             seen,
-            black.prepared(subject, options.asking, black_box),
+            {**black.prepared(subject, options.asking, black_box), **told_of_shadows(found)},
             {**vars(options.asked), "members": options.asked.members or subject.record.get("data")},
             options.seed,
             options.devices,

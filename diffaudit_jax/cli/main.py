@@ -26,6 +26,7 @@ from diffaudit_jax.cli.receiving import run_fairness
 from diffaudit_jax.cli.reconstruct import Reconstruct, run_reconstruct
 from diffaudit_jax.cli.report import DrawReport, run_report
 from diffaudit_jax.cli.sample import Sample, run_sample
+from diffaudit_jax.cli.shadows import Shadows, run_shadows
 from diffaudit_jax.cli.studied import run_study
 from diffaudit_jax.cli.study import VARIED, Study
 from diffaudit_jax.cli.table import TableAudit, run_table
@@ -38,6 +39,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Shadows, tyro.conf.subcommand("shadows")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -52,6 +54,7 @@ NAMES = (
     "train",
     "sample",
     "audit",
+    "shadows",
     "reconstruct",
     "study",
     "property",
@@ -128,6 +131,9 @@ def _run(command: Command) -> None:
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Shadows):
+        num, out = len(run_shadows(command)), command.out
+        print(f"trained {num} shadows into {out}; next: diffaudit audit {command.run} --out DIR --shadows {out}")
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):

@@ -116,14 +116,10 @@ def fit_many(
     trainee = records(model, recipe) if isinstance(model, TabDdpm) else images(model, process, recipe)  # pyright: ignore[reportArgumentType]
     if out is not None:
         # Before any model, so that a directory that was stopped early is known, too.
-        told = {
-            "num_models": num_models,
-            "pool": pool.fingerprint(),
-            **public(key),
-            **trainee.config,
-            "recipe": asdict(recipe),
-        }
-        claim_shadows(Path(out), {**told, **(record or {})}, inclusion, pool)
+        told = {"num_models": num_models, "pool": pool.fingerprint(), **public(key)}
+        told |= {**trainee.config, "recipe": asdict(recipe), **(record or {})}
+        told |= {} if privacy is None else {"privacy": asdict(privacy)}
+        claim_shadows(Path(out), told, inclusion, pool)
     together = (1 if jax.default_backend() == "cpu" else num_models) if together is None else together
     if together < 1:
         raise InputError(f"together={together} models cannot be trained at once: give 1 or more.")
@@ -136,9 +132,9 @@ def fit_many(
         held = train_each(several)
     else:
         held = train_together(several, together, local_mesh() if mesh is None else mesh)
-    return Many(
-        inclusion, None if out is None else Path(out), tuple(run for run in held if run is not None and out is None)
-    )
+    if out is not None:
+        return Many(inclusion, Path(out))
+    return Many(inclusion, held=tuple(run for run in held if run is not None))
 
 
 def load_many(directory: str | os.PathLike) -> Many:

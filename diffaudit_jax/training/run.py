@@ -47,18 +47,24 @@ class Run:
     config: Mapping[str, Any]
 
     @property
-    def ledger(self) -> Ledger | None:
-        """What a private run did, for `training.guarantee`; None of others, and of one without noise or steps."""
+    def privacy(self) -> Privacy | None:
+        """How a private run was made private; None of others."""
         stored = dict(self.config.get("privacy") or {})
-        if not stored or not int(self.state.step):
+        if not stored:
             return None
         try:
-            num_examples, key_given = stored.pop("num_examples"), stored.pop("key_given")
-            privacy = Privacy(**stored)
+            del stored["num_examples"], stored["key_given"]
+            return Privacy(**stored)
         except (KeyError, TypeError) as error:
             raise InputError(f"the stored record of DP is damaged ({error}): restore it, or train again.") from error
-        if not privacy.noise_multiplier:
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """What a private run did, for `training.guarantee`; None of others, and of one without noise or steps."""
+        privacy = self.privacy
+        if privacy is None or not privacy.noise_multiplier or not int(self.state.step):
             return None
+        num_examples, key_given = (self.config["privacy"][name] for name in ("num_examples", "key_given"))
         steps = int(self.state.step) + self.config.get("spent", {}).get("again", 0)
         return ledger_of(privacy, self.recipe, num_examples, steps, key_given=key_given)
 
