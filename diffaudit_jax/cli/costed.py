@@ -22,7 +22,7 @@ from diffaudit_jax.cli.setting import setting_of
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.target import diffusion_target, redrawn
 
-SURROGATE_BATCH = 64
+SURROGATE_BATCH, TABLE_BATCH = 64, 1024
 TRAINED_IN = 3
 """Network calls that a training step takes for an example: one forward, and about two for the gradient."""
 
@@ -85,7 +85,7 @@ def cost_passes(
                 bank = _bank(subject, asking, classes, block, mesh)
             needs = {} if bank is None else {"bank": bank}
             if where == "surrogate":
-                needs |= {"surrogate": _surrogate(asking, found, calls_of(each.attack))}
+                needs |= {"surrogate": _surrogate(subject, asking, found, calls_of(each.attack))}
         calls = {num: calls_of(made[num][where].attack) for num in times}
         least = max(1, calls[times[0]])
         per_query = {num: found.per_query * max(1, count) / least for num, count in calls.items()}
@@ -125,7 +125,8 @@ def _bank(subject: Subject, asking: Asking, classes: np.ndarray | None, block: i
     return found.compile + asking.bank * found.per_query
 
 
-def _surrogate(asking: Asking, found: Measured, calls: int) -> float:
+def _surrogate(subject: Subject, asking: Asking, found: Measured, calls: int) -> float:
     """Returns about the seconds that training the surrogate takes, from what a call of it does."""
     per_call = found.per_query / max(1, calls)
-    return found.compile + asking.surrogate_steps * SURROGATE_BATCH * TRAINED_IN * per_call
+    batch = SURROGATE_BATCH if subject.encoder is None else min(TABLE_BATCH, asking.bank)
+    return found.compile + asking.surrogate_steps * batch * TRAINED_IN * per_call

@@ -127,7 +127,8 @@ def _run(command: Command) -> None:
     elif isinstance(command, Sample):
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
-        conclude(run_audit(command), command.out / "report.html")
+        if (report := run_audit(command)) is not None:
+            conclude(report, command.out / "report.html")
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):

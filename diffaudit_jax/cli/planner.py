@@ -87,7 +87,7 @@ def limits(members: int, nonmembers: int, fewest: int, times: Sequence[int], sha
     total = members + nonmembers
     # The smaller side decides; ceil(a/b) in integers.
     each = [min(total, -(-count * total // min(members, nonmembers))) for count in (fewest, ENOUGH_EACH)]
-    return Limits(*each, total, times, shadows)
+    return Limits(each[0], each[1], total, times, shadows)
 
 
 def estimate(costs: Mapping[str, Cost], passes: Sequence[str], times: int, queries: int, shadows: int = 0) -> float:
