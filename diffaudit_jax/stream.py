@@ -101,8 +101,7 @@ class Stream:
             yield from self._on_host(shared, key, queries)
             return
         n = len(queries.row)
-        # Once, to every device: parameters may come from a checkpoint that was restored to one of them.
-        shared, key = jax.device_put((shared, key), NamedSharding(self.mesh, PartitionSpec()))
+        shared, key = self._placed(shared, key)
         pending: tuple[int, int, Features] | None = None
         for start in range(0, n, self.block):
             stop = min(start + self.block, n)
@@ -114,6 +113,26 @@ class Stream:
             pending = start, stop, dispatched
         if pending is not None:
             yield _fetch(*pending)
+
+    def compiled(self, shared: Any, key: Key, queries: Query) -> tuple[jax.stages.Compiled, Callable[[], Features]]:
+        """Compiles the program of one block, for what it takes in memory and time; nothing is run yet.
+
+        Args:
+          shared: Pytree of arrays that every query sees.
+          key: Typed key.
+          queries: As many queries as a block holds.
+
+        Returns:
+          The program, and a function that runs it on these queries and waits for the answers. Calls of this stream
+          compile it again.
+        """
+        placed = self._placed(shared, key)
+        program = self._run.lower(*placed, queries).compile()
+        return program, lambda: jax.block_until_ready(program(*placed, queries))
+
+    def _placed(self, shared: Any, key: Key) -> tuple[Any, Key]:
+        # Once, to every device: parameters may come from a checkpoint that was restored to one of them.
+        return jax.device_put((shared, key), NamedSharding(self.mesh, PartitionSpec()))
 
     def _on_host(self, shared: Any, key: Key, queries: Query) -> Iterator[tuple[int, int, Features]]:
         n = len(queries.row)

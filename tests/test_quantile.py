@@ -74,22 +74,29 @@ def test_scores_of_queries_do_not_depend_on_each_other_and_units_do_not_matter(p
     np.testing.assert_allclose(quantile(moved[0], x, moved[1], known_x, bags=2), scores, rtol=1e-9, atol=1e-9)
 
 
-def test_images_are_told_by_contrast_and_roughness():
-    """Rough images score low, whoever they are; what is left is the gain."""
-    rng = np.random.default_rng(4)
+def stripes(contrast, frequency, draws):
+    """Images of waves whose phase is anyone's, uint8 [n, 8, 8, 1]."""
+    phase = frequency[:, None, None] * np.arange(8) + draws.uniform(0, 2 * np.pi, (len(frequency), 8, 1))
+    return np.uint8(128 + contrast[:, None, None] * np.sin(phase))[..., None]
 
-    def images(n, member, seed):
+
+@pytest.mark.parametrize("hard", ["contrast", "roughness"])
+def test_images_are_told_by_contrast_and_roughness(hard):
+    """Hard images score low, whoever they are; what is left is the gain."""
+
+    def images(member, seed):
         draws = np.random.default_rng(seed)
-        contrast = draws.uniform(5, 60, n)
-        x = np.clip(128 + contrast[:, None, None, None] * draws.normal(size=(n, 8, 8, 1)), 0, 255).astype(np.uint8)
-        return -contrast / 5 + draws.normal(size=n) + GAIN * np.asarray(member), x
+        level = draws.uniform(size=len(member))
+        alike = np.full(len(member), 0.5)
+        x = stripes(*((10 + 90 * level, 2 * alike) if hard == "contrast" else (100 * alike, 0.5 + 2 * level)), draws)
+        return -12 * level + draws.normal(size=len(member)) + GAIN * member, x
 
-    scores, x = images(400, np.arange(400) < 200, 5)
-    known, known_x = images(400, False, 6)
-    order = rng.permutation(400)
-    seen = Observations((), scores[order], np.arange(400))
-    found = quantile(seen, x[order], Observations((), known, np.arange(1000, 1400)), known_x, bags=3)
-    gain, se = auc_and_se(found, less=seen.scores, member=order < 200)
+    member = np.arange(400) % 2 == 0
+    scores, x = images(member, 5)
+    known, known_x = images(np.zeros(400, bool), 6)
+    seen = Observations((), scores, np.arange(400))
+    found = quantile(seen, x, Observations((), known, np.arange(1000, 1400)), known_x, bags=3)
+    gain, se = auc_and_se(found, less=scores, member=member)
     assert gain > 4 * se
 
 

@@ -1,8 +1,9 @@
 """diffaudit audit: from a model to a report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -13,11 +14,13 @@ from diffaudit_jax.auditing import check_queries
 from diffaudit_jax.cli import black
 from diffaudit_jax.cli.asked import Asked, asked, check_sizes, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
+from diffaudit_jax.cli.budget import Budget, check_minutes, fit_budget
 from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
 from diffaudit_jax.cli.columns import is_table
+from diffaudit_jax.cli.dry import print_dry_run, print_plan
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
 from diffaudit_jax.cli.provenance import provenance, save_scores
-from diffaudit_jax.cli.setting import Setting, grid
+from diffaudit_jax.cli.setting import Setting, grid, setting_of
 from diffaudit_jax.cli.shadowed import Shadowed, ask_shadows, check_own, compared, told_of_shadows, with_shadows
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.cli.synthetic import synthetic
@@ -51,6 +54,9 @@ class Audit:
     weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
     """What a file of weights alone cannot tell."""
 
+    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
+    """How long it may take."""
+
     block: int = 64
     """Images per dispatch, over all devices; more is faster and takes more memory."""
     devices: int | None = None
@@ -61,8 +67,8 @@ class Audit:
     """Seed of the audit's noise, of --queries, and of the report's random halves."""
 
 
-def run_audit(options: Audit) -> Report:
-    """Runs the command; returns the report it saved."""
+def run_audit(options: Audit) -> Report | None:
+    """Runs the command; returns the report it saved, None for a dry run."""
     check(options)
     if is_table(options.run):
         # Records are all that there is, and black the only access.
@@ -72,7 +78,34 @@ def run_audit(options: Audit) -> Report:
     else:
         subject = load_subject(options.run, options.weights)
         split = split_of(options.asked, options.run, subject)
-    return audit_subject(subject, asked(options.asked, split, options.seed), options)
+    options, plan = _in_time(options, subject, split)
+    split = asked(options.asked, split, options.seed)
+    if not options.budget.dry_run:
+        return audit_subject(subject, split, options, plan)
+    if plan is None:
+        how = {"seed": options.seed, "block": options.block, "mesh": local_mesh(options.devices)}
+        print_dry_run(subject, split, options.asking, **how)
+    return None
+
+
+def _in_time(options: Audit, subject: Subject, split: data.Split) -> tuple[Audit, dict[str, Any] | None]:
+    """Returns what fits into --budget-minutes, and the plan, printed; all of it and None without a budget."""
+    minutes, dry = options.budget.budget_minutes, options.budget.dry_run
+    if minutes is None:
+        return options, None
+    asking, about, plan = fit_budget(
+        subject,
+        split,
+        options.asking,
+        options.asked,
+        minutes=minutes,
+        seed=options.seed,
+        block=options.block,
+        mesh=local_mesh(options.devices),
+        out=None if dry else options.out,
+    )
+    print_plan(plan)
+    return replace(options, asking=asking, asked=about), plan
 
 
 def check(options: Audit) -> None:
@@ -83,6 +116,7 @@ def check(options: Audit) -> None:
     """
     names = named(options.asking)
     check_own(options.shadowed, options.asked)
+    check_minutes(options.budget)
     counts = (
         ("times", options.asking.times, 1),
         ("bank", options.asking.bank, 5 if "nearest-5" in names else 1),
@@ -96,13 +130,14 @@ def check(options: Audit) -> None:
         raise InputError(f"{options.out} holds a report of something else: use another --out.")
 
 
-def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report:
+def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Mapping[str, Any] | None = None) -> Report:
     """Audits a model on a split and saves the report.
 
     Args:
       subject: The model, and what is recorded of it.
       split: Who is a member.
       options: Attacks, their settings and where to write.
+      plan: How these were chosen to fit into a time, as JSON; None if they were not.
     """
     check_sizes(len(split.members), len(split.nonmembers))
     target, queries, member = subject.target, queries_of(split, subject.target.num_classes), split.member
@@ -111,13 +146,8 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     elif options.show_images:
         raise InputError("--show-images shows images, and this is a model of a table: leave it out.")
     strata = strata_of(options.asked, split)
-    setting = Setting(
-        options.asking,
-        None if target.diffusion is None else target.diffusion.schedule,
-        target.variance,
-        jax.random.fold_in(jax.random.key(options.seed), 3),
-        num_numeric=None if subject.encoder is None else subject.encoder.layout.num_numeric,
-    )
+    num_numeric = None if subject.encoder is None else subject.encoder.layout.num_numeric
+    setting = setting_of(target, options.asking, options.seed, num_numeric)
     names = named(options.asking, target)
     check_answered(names, target)
     black_box = tuple(name for name in names if ENTRIES[name].access == "black")
@@ -154,7 +184,8 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
             {**vars(options.asked), "members": options.asked.members or subject.record.get("data")},
             options.seed,
             options.devices,
-        ),
+        )
+        | ({} if plan is None else {"plan": dict(plan)}),
         show_images=options.show_images,
         seed=options.seed,
     )

@@ -130,7 +130,8 @@ def _run(command: Command) -> None:
     elif isinstance(command, Sample):
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
-        conclude(run_audit(command), command.out / "report.html")
+        if (report := run_audit(command)) is not None:
+            conclude(report, command.out / "report.html")
     elif isinstance(command, Shadows):
         num, out = len(run_shadows(command)), command.out
         print(f"trained {num} shadows into {out}; next: diffaudit audit {command.run} --out DIR --shadows {out}")

@@ -7,6 +7,7 @@ Families are compared at matched noise, never at equal t: t = 0.3 is a noise lev
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -39,6 +40,24 @@ class Setting(NamedTuple):
     bank: np.ndarray | None = None
     surrogate: Target | None = None
     num_numeric: int | None = None
+
+
+def setting_of(target: Target, asking: Asking, seed: int, num_numeric: int | None = None) -> Setting:
+    """Returns what attacks on a target are made from, without a bank.
+
+    Args:
+      target: Who is asked.
+      asking: The flags.
+      seed: The audit's seed.
+      num_numeric: Numbers of a record, of a table.
+    """
+    return Setting(
+        asking,
+        None if target.diffusion is None else target.diffusion.schedule,
+        target.variance,
+        jax.random.fold_in(jax.random.key(seed), 3),
+        num_numeric=num_numeric,
+    )
 
 
 def blank(process: Process, shape: tuple[int, ...]) -> Target:
