@@ -18,7 +18,8 @@ class Asked:
     """Who is asked about."""
 
     queries: int | None = None
-    """Ask about only this many images, drawn at random, members and non-members in proportion; all if not given."""
+    """Ask about only this many images, drawn at random, members and non-members in proportion (unless coins
+    were tossed, which a part of their own number would bind); all if not given."""
     members: str | None = None
     """Images the model was trained on: a path or name as in `diffaudit train`. A run has a split of its own to ask
     about if not given; other checkpoints need it."""
@@ -45,19 +46,27 @@ def check_sizes(members: int, nonmembers: int) -> None:
 
 
 def asked(options: Asked, split: data.Split, seed: int) -> data.Split:
-    """Returns the split, or a random part of it with `--queries`, members and non-members in proportion."""
+    """Returns the split, or a random part of it with `--queries`.
+
+    Members and non-members are in proportion; where coins were tossed a part is drawn whatever they said, as its coins
+    would depend on each other otherwise.
+    """
     total = len(split.member)
     if options.queries is None:
         return split
     if not 2 <= options.queries <= total:
         raise InputError(f"--queries must be between 2 and the {total} there are, got {options.queries}.")
+    sides, draws = (split.members, split.nonmembers), np.random.default_rng(seed)
+    if split.coin is not None:
+        drawn = np.isin(np.arange(total), draws.permutation(total)[: options.queries])
+        kept = np.split(drawn, [len(split.members)])
+        return replace(
+            split,
+            **{name: side.take(keep) for name, side, keep in zip(("members", "nonmembers"), sides, kept, strict=True)},
+        )
     part = options.queries / total
-    sizes = [max(1, round(part * len(side))) for side in (split.members, split.nonmembers)]
-    draws = np.random.default_rng(seed)
-    chosen = [
-        side.take(np.sort(draws.permutation(len(side))[:size]))
-        for side, size in zip((split.members, split.nonmembers), sizes, strict=True)
-    ]
+    sizes = [max(1, round(part * len(side))) for side in sides]
+    chosen = [side.take(np.sort(draws.permutation(len(side))[:size])) for side, size in zip(sides, sizes, strict=True)]
     return replace(split, members=chosen[0], nonmembers=chosen[1])
 
 

@@ -173,6 +173,7 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Map
         member,
         images=queries.x,
         groups=split.groups,
+        coin=split.coin,
         study=_study(seen, setting),
         strata=strata or None,
         trajectory=_trajectory(seen, setting),

@@ -24,12 +24,14 @@ def with_planted(options: Planting, private: Private, split: data.Split[R], seed
     """Returns a split whose training set holds some members more often: the further copies are always in.
 
     Raises:
-      InputError: if the flag cannot be read or fulfilled, or training is private.
+      InputError: if the flag cannot be read or fulfilled, training is private, or records have coins.
     """
     if options.plant is None:
         return split
     if private.dp:
         raise InputError("--plant repeats records, and --dp bounds what is revealed of one: leave one of them out.")
+    if split.coin is not None:
+        raise InputError("--plant repeats records, and --canaries looks for one each: leave one of them out.")
     times = data.repeats(jax.random.fold_in(jax.random.key(seed), 5), split.members, _times(options.plant))
     return replace(split, always=split.members.take(np.repeat(np.arange(len(times)), times - 1)))
 

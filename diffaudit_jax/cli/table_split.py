@@ -24,16 +24,17 @@ def encoded(
     """Returns the sides of a split as a model sees them.
 
     Args:
-      encoder: Fitted on the members.
+      encoder: Fitted on the members, or on all who had a coin.
       split: Tables.
       unseen: What to do about records that hold what no member does.
     """
-    sides = [_encoded(encoder, side, unseen) if len(side) else None for side in (split.members, split.nonmembers)]
-    members, nonmembers = sides
-    assert members is not None
-    empty = members.take(np.zeros(len(members), bool))
-    always = None if split.always is None else _encoded(encoder, split.always, unseen)
-    return data.Split(members, empty if nonmembers is None else nonmembers, always=always, by=split.by)
+    sides = (split.members, split.nonmembers, split.always)
+    members, nonmembers, always = (
+        _encoded(encoder, side, unseen) if side is not None and len(side) else None for side in sides
+    )
+    some = next(side for side in (members, nonmembers, always) if side is not None)
+    empty = some.take(np.zeros(len(some), bool))
+    return data.Split(members or empty, nonmembers or empty, always=always, by=split.by, coin=split.coin)
 
 
 def _encoded(encoder: data.Encoder, table: data.Table, unseen: Literal["refuse", "drop"]) -> data.Pool:

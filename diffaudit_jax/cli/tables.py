@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from diffaudit_jax import data, models, training
+from diffaudit_jax.cli.canaries import dealt
 from diffaudit_jax.cli.columns import read_table, shown
 from diffaudit_jax.cli.planting import with_planted
 from diffaudit_jax.cli.private import privacy_of
@@ -57,18 +58,9 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
     table = read_table(options.data, options.columns, options.groups)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(shown(table))
-    nonmembers = min(options.nonmembers, max(len(table) - options.members, min(options.nonmembers, 1)))
-    split = data.split(
-        jax.random.key(options.seed),
-        table,
-        members=options.members,
-        nonmembers=nonmembers,
-        duplicates=options.duplicates,
-        by="group" if options.groups else "record",
-    )
-    split = with_planted(options.planting, options.private, split, options.seed)
+    split = with_planted(options.planting, options.private, dealt(options, table), options.seed)
     person = () if options.groups is None else (options.groups,)
-    encoder = data.fit_encoder(split.members, label=options.columns.label, drop=person)
+    encoder = data.fit_encoder(_fitted_on(table, split), label=options.columns.label, drop=person)
     for sentence in (*encoder.policy(), *(f"column {name!r} says who is who, and is left out." for name in person)):
         console.print(Text(sentence))
     sides = encoded(encoder, split, options.columns.unseen)
@@ -89,6 +81,18 @@ def train_table(options: Train) -> tuple[training.Run, data.Split]:
         "label_counts": None if sides.training.labels is None else np.bincount(sides.training.labels).tolist(),
     }
     return _fit(options, sides.training, encoder, record), sides
+
+
+def _fitted_on(table: data.Table, split: data.Split[data.Table]) -> data.Table:
+    """Returns what the encoder looks at: the members; with coins, whoever a coin was tossed for as well.
+
+    An encoder of members alone leaves out a record with a category of its own unless its coin made it a member, and
+    whoever is left then tells how coins fell.
+    """
+    if split.coin is None:
+        return split.members
+    sides = [side for side in (split.members, split.nonmembers, split.always) if side is not None]
+    return data.at_rows(table, np.sort(np.concatenate([side.rows for side in sides])))
 
 
 def _fit(options: Train, members: data.Pool, encoder: data.Encoder, record: Mapping[str, Any]) -> training.Run:

@@ -8,6 +8,7 @@ import jax
 import tyro
 
 from diffaudit_jax import data, models, process, training
+from diffaudit_jax.cli.canaries import Canaries, dealt
 from diffaudit_jax.cli.columns import Columns, check_unsaid
 from diffaudit_jax.cli.generator import check_flags, train_generator
 from diffaudit_jax.cli.planting import Planting, with_planted
@@ -109,6 +110,8 @@ class Train:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
 
+    canaries: Annotated[Canaries, tyro.conf.arg(name="")] = field(default_factory=Canaries)
+    """Coins that let an audit say what epsilon is at least."""
     columns: Annotated[Columns, tyro.conf.arg(name="")] = field(default_factory=Columns)
     """Columns of a table."""
     planting: Annotated[Planting, tyro.conf.arg(name="")] = field(default_factory=Planting)
@@ -124,16 +127,7 @@ def split_of(options: Train) -> data.Split:
         raise InputError(f"{options.data} is a table: give --model tabddpm.")
     check_unsaid(options.columns, options.model)
     pool = data.distinct(pool) if options.duplicates == "drop" else pool
-    nonmembers = min(options.nonmembers, max(len(pool) - options.members, min(options.nonmembers, 1)))
-    split = data.split(
-        jax.random.key(options.seed),
-        pool,
-        members=options.members,
-        nonmembers=nonmembers,
-        duplicates=options.duplicates,
-        by="group" if options.groups else "record",
-    )
-    return with_planted(options.planting, options.private, split, options.seed)
+    return with_planted(options.planting, options.private, dealt(options, pool), options.seed)
 
 
 def train(options: Train, split: data.Split | None = None) -> tuple[training.Run, data.Split]:

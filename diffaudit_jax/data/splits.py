@@ -102,14 +102,14 @@ def split(
 
 def split_coin(
     key: Key,
-    pool: Pool,
+    pool: R,
     *,
     queries: int,
     prob: float = 0.5,
     always: int = 0,
     duplicates: Duplicates = "refuse",
     by: By | None = None,
-) -> Split:
+) -> Split[R]:
     """Makes each of `queries` records a member by a coin of its own, as auditing in one run asks.
 
     Equal records are refused before the coins are tossed, whatever side they would fall on: refusing by outcome would
@@ -117,7 +117,7 @@ def split_coin(
 
     Args:
       key: Typed random key.
-      pool: Where to draw from; rows must differ.
+      pool: Where to draw from, a pool or a table; rows must differ.
       queries: How many records to toss for, from 1; the sizes of the sides are random, and a side may be empty.
       prob: P[member], in (0, 1).
       always: How many further records are trained on in any case and never asked about.
@@ -138,8 +138,9 @@ def split_coin(
         order = np.argsort(draws(key_person, pool.rows), kind="stable")
         pool = pool.take(order[np.unique(_groups(pool, unit)[order], return_index=True)[1]])
     sizes = {"queries": queries, "always": always}
-    asked, trained = (pool.take(side) for side in _deal(key_deal, pool, sizes, "record", least=(1, 0)))
-    check_distinct(concatenate(asked, trained))
+    sides = _deal(key_deal, pool, sizes, "record", least=(1, 0))
+    check_distinct(pool.take(np.concatenate(sides)))
+    asked, trained = map(pool.take, sides)
     inside = coins(key_coin, asked.rows, prob)
     return Split(asked.take(inside), asked.take(~inside), always=trained if always else None, by=unit, coin=prob)
 

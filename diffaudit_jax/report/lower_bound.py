@@ -1,14 +1,24 @@
-"""What attacks show epsilon to be at least, beside what the accountant lets it be at most."""
+"""What attacks show epsilon to be at least, beside what the accountant lets it be at most: numbers, then sentences."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffaudit_jax.metrics.epsilon import LowerBound, one_run, one_run_fdp
+from diffaudit_jax.metrics.epsilon import LowerBound, default_guesses, one_run, one_run_epsilon, one_run_fdp
+from diffaudit_jax.report.numbers import at_least, at_most, percent
 
 METHODS = {"one_run": one_run, "fdp": one_run_fdp}
+DELTA = 1e-5  # where no guarantee names another
+
+
+class Bounds(NamedTuple):
+    """What the page says of a lower bound: sentences, a warning or None, and the right end of its axis."""
+
+    sentences: list[str]
+    warning: str | None
+    axis: float
 
 
 def lower_bound_section(
@@ -16,7 +26,7 @@ def lower_bound_section(
     inside: ArrayLike,
     *,
     coin: float | None,
-    delta: float,
+    delta: float = DELTA,
     upper: float | None = None,
     level: float = 0.95,
 ) -> dict[str, Any]:
@@ -33,24 +43,96 @@ def lower_bound_section(
       upper: The accountant's epsilon at this delta, if there is one.
       level: Confidence level of a column.
 
+    Returns:
+      The document's part: of each attack both bounds and the guesses behind them, the best attack of each column, and
+      the most that a perfect attack would have shown.
+
     Raises:
       InputError: if the records had no fair coins of their own, or scores and truth do not fit together.
     """
-    shared = 1 - (1 - level) / len(scores)
+    shared, canaries = 1 - (1 - level) / len(scores), int(np.size(inside))
     bounds = {
         kind: {name: bound(values, inside, delta, coin=coin, level=shared) for name, values in scores.items()}
         for kind, bound in METHODS.items()
     }
     best = {kind: max(found, key=lambda name: found[name].epsilon) for kind, found in bounds.items()}
-    attacks = [{"name": name, **{kind: _told(found[name]) for kind, found in bounds.items()}} for name in scores]
+    pairs = default_guesses(canaries)
+    perfect = (one_run_epsilon(canaries, sum(pair), sum(pair), delta, (1 - shared) / len(pairs)) for pair in pairs)
     return {
         "delta": delta,
         "level": level,
-        "canaries": int(np.size(inside)),
+        "canaries": canaries,
         "upper": upper,
         "best": best,
-        "attacks": attacks,
+        "most": max(perfect),
+        "attacks": [{"name": name, **{kind: _told(found[name]) for kind, found in bounds.items()}} for name in scores],
     }
+
+
+def bounded(
+    scores: Mapping[str, ArrayLike], inside: ArrayLike, coin: float | None, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the optional part of a document, empty for records without coins.
+
+    Delta and the upper bound are those of the guarantee that the provenance holds, if any.
+    """
+    if coin is None:
+        return {}
+    told = provenance.get("guarantee") or {"ledger": {"delta": DELTA}, "epsilon": None}
+    delta, upper = told["ledger"]["delta"], told["epsilon"]
+    return {"lower_bound": lower_bound_section(scores, inside, coin=coin, delta=delta, upper=upper)}
+
+
+def unbounded(coin: float | None, provenance: Mapping[str, Any]) -> list[str]:
+    """Says why a private model has no lower bound of epsilon, if it has none."""
+    if coin is not None or not provenance.get("guarantee"):
+        return []
+    return [
+        "They say nothing of what epsilon is at least. Members were drawn in a fixed number, so that one in is another "
+        "out, and guesses at them are not independent: train with --canaries to toss a coin for each record."
+    ]
+
+
+def explained(document: Mapping[str, Any]) -> Bounds | None:
+    """Returns what the page says of a document's lower bound; None if it has none."""
+    part = document.get("lower_bound")
+    if part is None:
+        return None
+    first, second = (next(a for a in part["attacks"] if a["name"] == part["best"][kind])[kind] for kind in METHODS)
+    least, gaussian, upper = first["epsilon"], second["epsilon"], part["upper"]
+    sure = f"at delta = {part['delta']:g}, with {percent(part['level'])} confidence"
+    count = len(part["attacks"])
+    sharing = f" All {count} attacks share the chance of error, so that the best of them may be read off." * (count > 1)
+    sentences = [
+        f"A coin of its own said of each of the {part['canaries']:,} records whether the model was trained on it, so "
+        "how often attacks guess rightly shows how large epsilon is at least.",
+        f"{part['best']['one_run']} shows that epsilon is {at_least(least)} or more ({sure}).{sharing}"
+        if least
+        else f"No attack shows that epsilon is above 0 ({sure}), which does not make it small.",
+    ]
+    if gaussian > least:
+        sentences.append(
+            "If training trades errors off as one Gaussian release does, as long training with noise on every gradient "
+            f"nearly does, {part['best']['fdp']} shows {at_least(gaussian)} or more."
+        )
+    sentences.append(
+        f"With so many coins no attack whatever could have shown more than {at_most(part['most'])} without that "
+        "assumption: a small number here may say that there were few."
+    )
+    axis, warning = 1.05 * max(least, gaussian, upper or 0.0, 0.5), None
+    if upper is None:
+        sentences.append("No accountant bounds this model's epsilon from above.")
+    elif max(least, gaussian) <= upper:
+        sentences.append(f"The accountant lets it be {at_most(upper)} at most; the truth lies between.")
+    else:
+        assuming = "" if least > upper else ", if it trades errors off as a Gaussian release does"
+        warning = (
+            f"Attacks show an epsilon of {at_least(least if least > upper else gaussian)} or more{assuming}; the "
+            f"accountant promises {at_most(upper)} at most. Both cannot be: this training is not as it was accounted "
+            "for. Check how noise, clipping, sampling and the number of steps were counted, and whether a record was "
+            "there twice."
+        )
+    return Bounds(sentences, warning, axis)
 
 
 def _told(bound: LowerBound) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from diffaudit_jax.report.document import SCHEMA, SCHEMA_VERSION, to_json
 from diffaudit_jax.report.evidence import Trajectory, checked_images, checked_scores, checked_trajectory
 from diffaudit_jax.report.exposed import most_exposed
 from diffaudit_jax.report.limits import limits
+from diffaudit_jax.report.lower_bound import bounded, unbounded
 from diffaudit_jax.report.report import Report
 from diffaudit_jax.report.significance import adjusted_tests, shared_level
 from diffaudit_jax.report.strata import checked_strata, exposure_sections
@@ -57,6 +58,7 @@ def membership_report(
     strata: Mapping[str, ArrayLike] | None = None,
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    coin: float | None = None,
     show_images: int = 0,
     seed: int = 0,
     title: str | None = None,
@@ -80,6 +82,8 @@ def membership_report(
         [n]. The page shows how exposed each group is to the strongest attack, and the gap between groups.
       attacks: Name of the attack -> what it is (`access`, `paper`, `calls`, `config`), JSON.
       provenance: Where the numbers come from: seeds, hashes, data, target, training, device; JSON.
+      coin: P[member] of the coin that each record had for itself, `Split.coin`. The page then shows what epsilon is at
+        least, beside what the provenance's guarantee promises, at its delta (1e-5 without).
       show_images: How many of the most exposed records to show. They are personal data, so by default none.
       seed: Seed of the report's own randomness (the split in halves, the blind classifier, one record a person).
       title: Title of the page.
@@ -89,8 +93,8 @@ def membership_report(
 
     Raises:
       InputError: if scores, truth, images, groups, trajectory, study or strata do not fit together, a value is not
-        finite, there are fewer than ten members or non-members (of people: ten people), or attacks or provenance are
-        not JSON.
+        finite, there are fewer than ten members or non-members (of people: ten people), coins are not fair, or attacks
+        or provenance are not JSON.
     """
     member = truth(member)
     scores = checked_scores(scores, member)
@@ -135,6 +139,7 @@ def membership_report(
         "trajectory": seen and trajectory_section(seen, each, LEVEL),
         "choices": picked,
         "study": study_section(variants, each),
+        **bounded(once, each, coin, provenance or {}),
         "exposure": exposure_sections(grouped, lead, once[lead], each, LEVEL, seed),
         "exposed": most_exposed(scores[lead], member, trajectory, images, show_images),
         "provenance": {
@@ -143,7 +148,10 @@ def membership_report(
             "versions": versions(),
             "platform": platform.platform(),
         },
-        "limits": limits(sections, concluded, blind, trajectory is not None, records is not None, strata=bool(grouped)),
+        "limits": [
+            *limits(sections, concluded, blind, trajectory is not None, records is not None, strata=bool(grouped)),
+            *unbounded(coin, provenance or {}),
+        ],
     }
     # Through JSON, so that the document in hand is the one that will be read back.
     return Report(json.loads(to_json(document)))

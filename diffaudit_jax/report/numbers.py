@@ -1,6 +1,6 @@
 """Numbers as a report writes them: an estimate with its interval, and shares in percent."""
 
-from decimal import ROUND_CEILING, Context
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 
@@ -28,6 +28,12 @@ def percent(value: float, _: Any = None) -> str:
 def at_most(value: float, digits: int = 3) -> str:
     """Writes an upper bound, rounded up: 8.0449 -> ``8.05``."""
     rounding = Context(prec=digits, rounding=ROUND_CEILING)
+    return f"{float(rounding.create_decimal_from_float(value)):g}"
+
+
+def at_least(value: float, digits: int = 3) -> str:
+    """Writes a lower bound, rounded down: 2.8994 -> ``2.89``."""
+    rounding = Context(prec=digits, rounding=ROUND_FLOOR)
     return f"{float(rounding.create_decimal_from_float(value)):g}"
 
 

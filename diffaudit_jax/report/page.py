@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from diffaudit_jax.report import figures
 from diffaudit_jax.report.drawing import Drawing
-from diffaudit_jax.report.numbers import estimate, p_value, percent, shares
+from diffaudit_jax.report.lower_bound import explained
+from diffaudit_jax.report.numbers import at_least, at_most, estimate, p_value, percent, shares
 from diffaudit_jax.report.promise import promise
 from diffaudit_jax.report.significance import wrong_way
 from diffaudit_jax.report.thresholds import broken_promises, why
@@ -88,10 +89,11 @@ def render(document: dict[str, Any]) -> str:
     environment.filters |= {
         "estimate": estimate, "shares": shares, "percent": percent, "link": link, "flat": flat, "why": why,
         "access": lambda name: ACCESS.get(name, name), "broken_promises": broken_promises, "p_value": p_value,
-        "wrong_way": wrong_way,
+        "wrong_way": wrong_way, "at_least": at_least, "at_most": at_most,
     }  # fmt: skip
     template = environment.get_template("page.html")
     # The only two texts that are not escaped are our own: the style sheet, and the SVG (which holds no user text).
     css = own_text("page.css")
     drawings = {place: [inline(drawing) for drawing in group] for place, group in _drawings(document).items()}
-    return template.render(document=document, css=css, drawings=drawings, promised=promise(document))
+    said = {"promised": promise(document), "bounds": explained(document)}
+    return template.render(document=document, css=css, drawings=drawings, **said)

@@ -142,7 +142,17 @@ VERSION_1 = {
     "limits": [TEXT],
 }  # fmt: skip
 DOCUMENT = VERSION_1 | SINCE_2
-OPTIONAL: dict[str, Any] = {}
+GUESSED = {"epsilon": NUMBER, "guesses": WHOLE, "correct": WHOLE}
+LOWER_BOUND = {
+    "delta": NUMBER,
+    "level": NUMBER,
+    "canaries": COUNT,
+    "upper": Maybe(NUMBER),
+    "best": {"one_run": TEXT, "fdp": TEXT},
+    "most": NUMBER,
+    "attacks": Some({"name": TEXT, "one_run": GUESSED, "fdp": GUESSED}),
+}
+OPTIONAL: dict[str, Any] = {"lower_bound": LOWER_BOUND}
 """Parts that a document holds only where there is something to say."""
 
 
