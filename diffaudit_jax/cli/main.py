@@ -17,6 +17,7 @@ from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.conclusion import conclude
+from diffaudit_jax.cli.extract import Extract, run_extract
 from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.poison import Poison, run_poison
 from diffaudit_jax.cli.private import told
@@ -38,6 +39,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Extract, tyro.conf.subcommand("extract")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -52,6 +54,7 @@ NAMES = (
     "train",
     "sample",
     "audit",
+    "extract",
     "reconstruct",
     "study",
     "property",
@@ -128,6 +131,8 @@ def _run(command: Command) -> None:
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Extract):
+        conclude(run_extract(command), command.out / "report.html")
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):
