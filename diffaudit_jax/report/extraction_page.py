@@ -20,7 +20,7 @@ def ruled(rule: dict[str, Any], document: dict[str, Any]) -> tuple[str, str]:
         "l2": ("near", f"distance at most {limit:g}"),
         "adaptive": ("near for its surroundings", f"distance at most {alpha:g} times {mean}"),
         "ssim": ("and alike in structure", f"the rule above, and a structural similarity of at least {limit:g}"),
-        "calibrated": ("nearer than held-out ones", f"distance below {limit * alpha:.3g} times {mean}"),
+        "calibrated": ("nearer than held-out ones", f"distance below {limit * alpha:.2g} times {mean}"),
     }
     return told.get(rule["name"], (rule["name"], f"at most {limit:g}"))
 

@@ -33,7 +33,7 @@ def decisive(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def by_chance(document: dict[str, Any]) -> float:
-    """Returns how many training records the decisive rule would find if the generator had seen none of them."""
+    """Returns how many training records the decisive rule would find at most if the generator had seen none of them."""
     held = decisive(document)["heldout"]
     # Held-out records leave of + 1 gaps, into each of which members fall alike; found + 1 are below the limit.
     return document["counts"]["distinct"] * (held["found"] + 1) / (held["of"] + 1)
@@ -51,16 +51,17 @@ def _headline(document: dict[str, Any], rule: dict[str, Any]) -> str:
     said = f"{found['found']:,} of {found['of']:,} training {nouns(document)}"
     if rule["heldout"] is None:
         return f"{samples:,} samples come near {said}; there are no held-out ones to say how many would be by chance."
-    said = f"{samples:,} samples come closer to {said} than to all but {rule['heldout']['found']:,}"
-    return f"{said} of {rule['heldout']['of']:,} that the model has not seen."
+    few = rule["heldout"]["found"]
+    others = f"{f'all but {few:,}' if few else 'any'} of {rule['heldout']['of']:,} that the model has not seen"
+    return f"{samples:,} samples come closer to {said} than to {others}."
 
 
 def _floor(document: dict[str, Any], rule: dict[str, Any]) -> list[str]:
     if rule["heldout"] is None:
         return []
     return [
-        f"If the model knew nothing of its training {nouns(document)}, about {by_chance(document):.1f} would be so "
-        f"close by chance ({p_value(rule['p_value'])})."
+        f"If the model knew nothing of its training {nouns(document)}, at most about {by_chance(document):.1f} would "
+        f"be so close by chance ({p_value(rule['p_value'])})."
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.extract import Extract
 from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.poison import Poison
 from diffaudit_jax.cli.property import Property
@@ -41,7 +42,8 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, train"
+    names = "attacks, audit, extract, fairness, poison, property, quickstart, reconstruct, report, sample, study, "
+    names += "table, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -50,6 +52,7 @@ COMMANDS = {
     "train": Train,
     "sample": Sample,
     "audit": Audit,
+    "extract": Extract,
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,
