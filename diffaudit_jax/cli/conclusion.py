@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diffaudit_jax.report import FairnessReport, ReconstructionReport, TablesReport
+from diffaudit_jax.report.extraction import ExtractionReport
 from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.property import PropertyReport
@@ -46,6 +47,8 @@ def conclude(report: SavedReport, page: Path) -> None:
         table = _by_receiver(report.document)
     elif isinstance(report, TablesReport):
         table = _by_measure(report.document)
+    elif isinstance(report, ExtractionReport):
+        table = _by_rule(report.document)
     else:
         table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
     verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
@@ -112,6 +115,15 @@ def _by_measure(document: dict[str, Any]) -> Table:
     table.add_row("nearer to a member", "50 % if nothing is copied", shares(copies["share"]))
     for each in document["risks"]:
         table.add_row(*map(Text, (f"risk of {each['attack']}", each["of"], shares(each["risk"]))))
+    return table
+
+
+def _by_rule(document: dict[str, Any]) -> Table:
+    table = Table("rule", "training", "held-out", "samples", box=None, header_style="bold")
+    for rule in document["rules"]:
+        sides = (rule[side] for side in ("members", "heldout", "copies"))
+        counts = (f"{side['found']:,} of {side['of']:,}" if side else "\N{EN DASH}" for side in sides)
+        table.add_row(*map(Text, (rule["name"], *counts)))
     return table
 
 

@@ -17,6 +17,7 @@ from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.conclusion import conclude
+from diffaudit_jax.cli.extract import Extract, run_extract
 from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.poison import Poison, run_poison
 from diffaudit_jax.cli.private import told
@@ -40,6 +41,7 @@ Command = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[Shadows, tyro.conf.subcommand("shadows")]
+    | Annotated[Extract, tyro.conf.subcommand("extract")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -55,6 +57,7 @@ NAMES = (
     "sample",
     "audit",
     "shadows",
+    "extract",
     "reconstruct",
     "study",
     "property",
@@ -135,6 +138,8 @@ def _run(command: Command) -> None:
     elif isinstance(command, Shadows):
         num, out = len(run_shadows(command)), command.out
         print(f"trained {num} shadows into {out}; next: diffaudit audit {command.run} --out DIR --shadows {out}")
+    elif isinstance(command, Extract):
+        conclude(run_extract(command), command.out / "report.html")
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):

@@ -11,6 +11,8 @@ from diffaudit_jax.metrics.bounds import prior_kappa as prior_kappa
 from diffaudit_jax.metrics.bounds import rero as rero
 from diffaudit_jax.metrics.choosing import Choice as Choice
 from diffaudit_jax.metrics.choosing import choose as choose
+from diffaudit_jax.metrics.clusters import Cluster as Cluster
+from diffaudit_jax.metrics.clusters import clusters as clusters
 from diffaudit_jax.metrics.copies import Copies as Copies
 from diffaudit_jax.metrics.copies import copies as copies
 from diffaudit_jax.metrics.corrected import Corrected as Corrected
@@ -24,6 +26,9 @@ from diffaudit_jax.metrics.epsilon import one_run as one_run
 from diffaudit_jax.metrics.epsilon import one_run_fdp as one_run_fdp
 from diffaudit_jax.metrics.exposure import Exposure as Exposure
 from diffaudit_jax.metrics.exposure import exposure as exposure
+from diffaudit_jax.metrics.extraction import Extraction as Extraction
+from diffaudit_jax.metrics.extraction import extract as extract
+from diffaudit_jax.metrics.extraction import recall as recall
 from diffaudit_jax.metrics.fairness import FairnessStats as FairnessStats
 from diffaudit_jax.metrics.fairness import GroupRates as GroupRates
 from diffaudit_jax.metrics.fairness import fairness_of as fairness_of

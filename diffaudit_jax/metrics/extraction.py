@@ -4,7 +4,7 @@
     adaptive   d(x, g) <= alpha times the mean of d(g, .) over the records nearest to g, which asks less of a sample
                that is far from everything, and more of one that is near to much
     ssim       adaptive, and the two images are alike in structure
-    calibrated the ratio of the adaptive rule is below that of all but 1 % of held-out records
+    calibrated adaptive, and the ratio is below that of all but 1 % of held-out records
 
 with d(x, g) as in `likeness`. Nothing is chosen by looking at training records. What a rule finds of held-out records,
 which the generator cannot give away, it finds by chance; of sources whose records are alike that is much (every pair
@@ -153,10 +153,8 @@ def extract(
     found = [_fixed(samples, *each, limits) for each in zip(compared, matches, strict=True)]
     if heldout is not None:
         fresh = np.sort(matches[1].adaptive)
-        found = [
-            (*rules, _calibrated(each, float(fresh[int(floor * len(fresh))])))
-            for rules, each in zip(found, matches, strict=True)
-        ]
+        limit = min(1.0, float(fresh[int(floor * len(fresh))]))
+        found = [(*rules, _calibrated(each, limit)) for rules, each in zip(found, matches, strict=True)]
     return Extraction(
         first,
         times,
@@ -186,8 +184,8 @@ def recall(found: Found, times: Int[np.ndarray, " m"], *, level: float = 0.95) -
 def beyond_chance(members: Found, heldout: Found) -> float:
     """Returns how likely a rule finds as many members or more, if the generator knew nothing of who was a member.
 
-    All that it finds on either side is dealt anew to the records of both: Fisher's exact test. Of the calibrated rule
-    it is the chance that as many members come before its last held-out record, which is exact as well.
+    All that it finds on either side is dealt anew to the records of both: Fisher's exact test. Of the calibrated rule,
+    which stops at a held-out record, it is the chance that as many members come before that one, which is no smaller.
     """
     a, b = int(members.extracted.sum()), int(heldout.extracted.sum())
     m, h = len(members.extracted), len(heldout.extracted)

@@ -1,6 +1,8 @@
 """From attack scores to a report: JSON, figures, and one page that reads on a phone, a desktop and paper."""
 
 from diffaudit_jax.report.evidence import Trajectory as Trajectory
+from diffaudit_jax.report.extraction import ExtractionReport as ExtractionReport
+from diffaudit_jax.report.extraction import extraction_report as extraction_report
 from diffaudit_jax.report.fairness import FairnessReport as FairnessReport
 from diffaudit_jax.report.fairness import fairness_report as fairness_report
 from diffaudit_jax.report.membership import membership_report as membership_report

@@ -6,7 +6,9 @@ from dataclasses import MISSING, fields, is_dataclass
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.extract import Extract
 from diffaudit_jax.cli.fairness import Fairness
+from diffaudit_jax.cli.main import NAMES
 from diffaudit_jax.cli.poison import Poison
 from diffaudit_jax.cli.property import Property
 from diffaudit_jax.cli.quickstart import Quickstart
@@ -42,8 +44,7 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, shadows, study, table"
-    names += ", train"
+    names = ", ".join(sorted(NAMES))
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -53,6 +54,7 @@ COMMANDS = {
     "sample": Sample,
     "audit": Audit,
     "shadows": Shadows,
+    "extract": Extract,
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,

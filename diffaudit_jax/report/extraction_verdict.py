@@ -1,0 +1,98 @@
+"""What a report of extraction concludes, in words its receiver can use.
+
+unjudged   there are no held-out records: what is near a training record may be near anything of the source
+extracted  the decisive rule finds more training records than chance explains
+unseen     it does not
+"""
+
+from typing import Any
+
+from diffaudit_jax.report.nouns import nouns
+from diffaudit_jax.report.numbers import p_value, percent, shares
+
+LABELS = {"unjudged": "Cannot be judged", "extracted": "Training data given away", "unseen": "No copies seen"}
+
+
+def verdict(document: dict[str, Any]) -> dict[str, Any]:
+    """Concludes from a document that lacks its verdict.
+
+    Args:
+      document: A report's document without verdict and limits.
+
+    Returns:
+      `level`, `label`, `headline` and `sentences`.
+    """
+    level, rule = _level(document), decisive(document)
+    sentences = [*_floor(document, rule), *_repeated(document), *_often(document, rule), *_suspected(document)]
+    return {"level": level, "label": LABELS[level], "headline": _headline(document, rule), "sentences": sentences}
+
+
+def decisive(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the rule that the verdict rests on."""
+    return next(rule for rule in document["rules"] if rule["name"] == document["decisive"])
+
+
+def by_chance(document: dict[str, Any]) -> float:
+    """Returns how many training records the decisive rule would find at most if the generator had seen none of them."""
+    held = decisive(document)["heldout"]
+    # Held-out records leave of + 1 gaps, into each of which members fall alike; found + 1 are below the limit.
+    return document["counts"]["distinct"] * (held["found"] + 1) / (held["of"] + 1)
+
+
+def _level(document: dict[str, Any]) -> str:
+    p = decisive(document)["p_value"]
+    if p is None:
+        return "unjudged"
+    return "extracted" if p <= 1 - document["level"] else "unseen"
+
+
+def _headline(document: dict[str, Any], rule: dict[str, Any]) -> str:
+    found, samples = rule["members"], document["counts"]["samples"]
+    said = f"{found['found']:,} of {found['of']:,} training {nouns(document)}"
+    if rule["heldout"] is None:
+        return f"{samples:,} samples come near {said}; there are no held-out ones to say how many would be by chance."
+    few = rule["heldout"]["found"]
+    others = f"{f'all but {few:,}' if few else 'any'} of {rule['heldout']['of']:,} that the model has not seen"
+    return f"{samples:,} samples come closer to {said} than to {others}."
+
+
+def _floor(document: dict[str, Any], rule: dict[str, Any]) -> list[str]:
+    if rule["heldout"] is None:
+        return []
+    return [
+        f"If the model knew nothing of its training {nouns(document)}, at most about {by_chance(document):.1f} would "
+        f"be so close by chance ({p_value(rule['p_value'])})."
+    ]
+
+
+def _repeated(document: dict[str, Any]) -> list[str]:
+    rows = document["recall"]
+    if len(rows) < 2:
+        return []
+    parts = [f"{row['extracted']:,} of {row['records']:,} that are there {_often_there(row['times'])}" for row in rows]
+    return [f"By how often they are in the training data: {'; '.join(parts)}."]
+
+
+def _often_there(times: int) -> str:
+    return "once" if times == 1 else f"{times:,} times"
+
+
+def _often(document: dict[str, Any], rule: dict[str, Any]) -> list[str]:
+    copies = rule["copies"]
+    if copies["found"]:
+        return [f"{copies['found']:,} of {copies['of']:,} samples are such copies, {shares(copies['share'])}."]
+    most = 1 - (1 - document["level"]) ** (1 / copies["of"])
+    return [
+        f"None of {copies['of']:,} samples is such a copy: with {percent(document['level'])} confidence fewer than "
+        f"{100 * most:.2g} % of all samples are, which is no bound on what many more samples show."
+    ]
+
+
+def _suspected(document: dict[str, Any]) -> list[str]:
+    clusters = document["clusters"]
+    if not clusters["found"]:
+        return ["No sample comes again and again, which is how somebody without the training data finds copies."]
+    return [
+        f"Somebody who has only the samples sees {clusters['found']:,} that come again and again; "
+        f"{clusters['right']:,} of these are around copies of training {nouns(document)}."
+    ]
