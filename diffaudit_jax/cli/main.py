@@ -15,6 +15,7 @@ from rich.table import Table
 from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
+from diffaudit_jax.cli.check import Check, run_check
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.conclusion import conclude
 from diffaudit_jax.cli.fairness import Fairness
@@ -38,6 +39,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -52,6 +54,7 @@ NAMES = (
     "train",
     "sample",
     "audit",
+    "check",
     "reconstruct",
     "study",
     "property",
@@ -110,7 +113,7 @@ def _parse(words: list[str]) -> Command:
         description="Measures what a diffusion model reveals about its training data. --version prints the version.",
         args=words,
     )
-    seed = 0 if isinstance(command, Attacks) else command.seed
+    seed = getattr(command, "seed", 0)
     if not 0 <= seed < SEEDS:
         raise InputError(f"--seed must be from 0 to {SEEDS - 1}, got {seed}.")
     return command
@@ -128,6 +131,9 @@ def _run(command: Command) -> None:
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Check):
+        if not run_check(command):
+            raise SystemExit(1)
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):

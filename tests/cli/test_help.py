@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.check import Check
 from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.poison import Poison
 from diffaudit_jax.cli.property import Property
@@ -41,7 +42,8 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, train"
+    names = "attacks, audit, check, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, "
+    names += "train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -50,6 +52,7 @@ COMMANDS = {
     "train": Train,
     "sample": Sample,
     "audit": Audit,
+    "check": Check,
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,
@@ -61,6 +64,7 @@ POSITIONAL = {
     "source": "STR",
     "run": "PATH",
     "prior": "PATH",
+    "reports": "[[PATH [PATH ...]]]",
     "directory": "[{None}|PATH]",
     "generator": "PATH",
     "generators": "[[PATH [PATH ...]]]",
@@ -86,9 +90,12 @@ def test_help_explains_every_flag_with_its_default(diffaudit, name):
         end = (
             "(default: )" if field.name == "generators" else end
         )  # of a tuple tyro takes none, too; the command does not
+        end = "(repeatable)" if field.name == "max" else end
         # At least one word, beginning a sentence, between the flag with what it takes and the first default after it.
         takes = r"(?:, --no-\S+)? (?=[A-Z{\[])"
-        text = re.search(rf"{re.escape(flag)}{takes}(.*?) (\(required\)|\(default: .*?\))(?= |$)", options)
+        text = re.search(
+            rf"{re.escape(flag)}{takes}(.*?) (\(required\)|\(repeatable\)|\(default: .*?\))(?= |$)", options
+        )
         assert text, flag
         assert re.search(r"\b[A-Z][a-z]+", text[1]), (flag, text[1])
         assert text[2] == end
