@@ -1,10 +1,10 @@
 """diffaudit audit: from a model to a report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import jax
 import numpy as np
 import tyro
 
@@ -16,12 +16,14 @@ from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
+from diffaudit_jax.cli.planned import check_kept, kept, kept_seed, planned, prints_of, read_plan
 from diffaudit_jax.cli.provenance import provenance, save_scores
-from diffaudit_jax.cli.setting import Setting, grid
+from diffaudit_jax.cli.setting import Setting, audit_key, grid, setting_of
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.cli.synthetic import synthetic
 from diffaudit_jax.cli.truth import check_truth
 from diffaudit_jax.report import Report, Trajectory, membership_report, trajectory_study
+from diffaudit_jax.report.registered import registered_section
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError
 
@@ -47,6 +49,9 @@ class Audit:
     weights: Annotated[Weights, tyro.conf.arg(name="")] = field(default_factory=Weights)
     """What a file of weights alone cannot tell."""
 
+    plan: Path | None = None
+    """Plan of `diffaudit plan`: its attack, seed and queries are asked, its threshold is judged, and flags that differ
+    are refused."""
     block: int = 64
     """Images per dispatch, over all devices; more is faster and takes more memory."""
     devices: int | None = None
@@ -59,6 +64,9 @@ class Audit:
 
 def run_audit(options: Audit) -> Report:
     """Runs the command; returns the report it saved."""
+    plan = None if options.plan is None else read_plan(options.plan)
+    if plan is not None:
+        options = _as_planned(options, plan)
     check(options)
     if is_table(options.run):
         # Records are all that there is, and black the only access.
@@ -68,7 +76,8 @@ def run_audit(options: Audit) -> Report:
     else:
         subject = load_subject(options.run, options.weights)
         split = split_of(options.asked, options.run, subject)
-    return audit_subject(subject, asked(options.asked, split, options.seed), options)
+    split = asked(options.asked, split, options.seed)
+    return audit_subject(subject, split if plan is None else planned(split, plan), options, plan)
 
 
 def check(options: Audit) -> None:
@@ -91,13 +100,26 @@ def check(options: Audit) -> None:
         raise InputError(f"{options.out} holds a report of something else: use another --out.")
 
 
-def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report:
+def _as_planned(options: Audit, plan: Mapping[str, Any]) -> Audit:
+    if is_table(options.run):
+        raise InputError(f"{options.run} is a table of records, and a plan is for a model: leave --plan out.")
+    return replace(
+        options,
+        asked=kept(options.asked, plan, "asked"),
+        asking=kept(options.asking, plan, "asking"),
+        weights=kept(options.weights, plan, "weights"),
+        seed=kept_seed(options.seed, plan),
+    )
+
+
+def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Mapping[str, Any] | None = None) -> Report:
     """Audits a model on a split and saves the report.
 
     Args:
       subject: The model, and what is recorded of it.
       split: Who is a member.
       options: Attacks, their settings and where to write.
+      plan: The plan that is kept, if there is one.
     """
     check_sizes(len(split.members), len(split.nonmembers))
     target, queries, member = subject.target, queries_of(split, subject.target.num_classes), split.member
@@ -106,19 +128,15 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
     elif options.show_images:
         raise InputError("--show-images shows images, and this is a model of a table: leave it out.")
     strata = strata_of(options.asked, split)
-    setting = Setting(
-        options.asking,
-        None if target.diffusion is None else target.diffusion.schedule,
-        target.variance,
-        jax.random.fold_in(jax.random.key(options.seed), 3),
-        num_numeric=None if subject.encoder is None else subject.encoder.layout.num_numeric,
-    )
+    setting, key = setting_of(options.asking, target, subject.encoder, options.seed), audit_key(options.seed)
     names = named(options.asking, target)
     check_answered(names, target)
     black_box = tuple(name for name in names if ENTRIES[name].access == "black")
     made = passes(tuple(name for name in names if name not in black_box), setting)
     # What cannot be done is said before a bank is drawn.
     check_queries(queries, target)
+    if plan is not None:
+        check_kept(plan, prints_of(made, target, queries, key))
     bank_calls = black.calls(target, options.asking) if black_box else 0
     check_service(made, len(member), options.asking, bank_calls)
     if black_box:
@@ -128,7 +146,7 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
         made,
         target,
         queries,
-        key=jax.random.fold_in(jax.random.key(options.seed), 2),
+        key=key,
         block=options.block,
         mesh=local_mesh(options.devices),
         out=options.out / "observations",
@@ -154,6 +172,9 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit) -> Report
         show_images=options.show_images,
         seed=options.seed,
     )
+    if plan is not None:
+        told = registered_section(plan, seen.scores[plan["attack"]], member, report.document["level"])
+        report = Report(report.document | {"registered": told})
     report.save(options.out)
     return report
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,8 +73,8 @@ def condition_of(word: str) -> Condition:
       InputError: if it is not of this form, or the limit or the rate is out of range.
     """
     form = re.fullmatch(r"([a-z][a-z-]*)(?:@([^=@]+))?=([^=]+)", word)
-    numbers = [] if form is None else [_number(text) for text in form.groups()[1:] if text is not None]
-    if form is None or None in numbers:
+    numbers = [] if form is None else _numbers(text for text in form.groups()[1:] if text is not None)
+    if form is None or not numbers:
         raise InputError(f"--max {word} is not FIGURE=LIMIT: write for example {EXAMPLE}.")
     *rate, limit = numbers
     most = math.inf if form[1] == "epsilon" else 1.0
@@ -88,11 +89,12 @@ def condition_of(word: str) -> Condition:
     return Condition(form[1], limit, *rate)
 
 
-def _number(text: str) -> float | None:
+def _numbers(texts: Iterable[str]) -> list[float]:
+    """Returns the numbers that all of them are, or none."""
     try:
-        return float(text)
+        return [float(text) for text in texts]
     except ValueError:
-        return None
+        return []
 
 
 def _checked(path: Path, conditions: list[Condition], attack: str | None) -> Checked:

@@ -19,6 +19,8 @@ from diffaudit_jax.cli.check import Check, run_check
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.conclusion import conclude
 from diffaudit_jax.cli.fairness import Fairness
+from diffaudit_jax.cli.plan import Plan, run_plan
+from diffaudit_jax.cli.planned import to_json
 from diffaudit_jax.cli.poison import Poison, run_poison
 from diffaudit_jax.cli.private import told
 from diffaudit_jax.cli.property import Property, run_property
@@ -39,6 +41,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Plan, tyro.conf.subcommand("plan")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
@@ -54,6 +57,7 @@ NAMES = (
     "train",
     "sample",
     "audit",
+    "plan",
     "check",
     "reconstruct",
     "study",
@@ -94,7 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "the other commands with a smaller --block."
             )
         except KeyboardInterrupt:
-            anew = words[:1] in (["reconstruct"], ["study"], ["property"], ["poison"], ["fairness"], ["table"])
+            anew = words[:1] in (
+                ["plan"],
+                ["reconstruct"],
+                ["study"],
+                ["property"],
+                ["poison"],
+                ["fairness"],
+                ["table"],
+            )
             _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 
@@ -131,6 +143,9 @@ def _run(command: Command) -> None:
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Plan):
+        plan = run_plan(command)
+        print(to_json(plan) if command.out is None else f"plan: {command.out}, sha256 {plan['sha256']}\n", end="")
     elif isinstance(command, Check):
         if not run_check(command):
             raise SystemExit(1)

@@ -7,11 +7,13 @@ Families are compared at matched noise, never at equal t: t = 0.3 is a noise lev
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from diffaudit_jax.cli.asking import Asking
+from diffaudit_jax.data import Encoder
 from diffaudit_jax.process import Process, Variance, ddpm_linear
 from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import InputError, Key, Network, Prediction
@@ -39,6 +41,29 @@ class Setting(NamedTuple):
     bank: np.ndarray | None = None
     surrogate: Target | None = None
     num_numeric: int | None = None
+
+
+def setting_of(asking: Asking, target: Target, encoder: Encoder | None, seed: int) -> Setting:
+    """Returns what attacks on a target are made from, but for banks and surrogates.
+
+    Args:
+      asking: The command line's flags.
+      target: Who is asked.
+      encoder: Between records of a table and what it sees; None of images.
+      seed: Seed of the audit.
+    """
+    return Setting(
+        asking,
+        None if target.diffusion is None else target.diffusion.schedule,
+        target.variance,
+        jax.random.fold_in(jax.random.key(seed), 3),
+        num_numeric=None if encoder is None else encoder.layout.num_numeric,
+    )
+
+
+def audit_key(seed: int) -> Key:
+    """Returns the key of an audit's queries."""
+    return jax.random.fold_in(jax.random.key(seed), 2)
 
 
 def blank(process: Process, shape: tuple[int, ...]) -> Target:

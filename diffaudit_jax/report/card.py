@@ -105,7 +105,7 @@ def _model(document: Document) -> str:
     model = provenance.get("model") or {}
     family = model.get("family") or model.get("name") or model.get("model")
     source = provenance.get("source") or provenance.get("scores")
-    told = " and ".join(escaped(text) for text in (family, source and f"from {source}") if text)
+    told = ", ".join(escaped(text) for text in (family, source and f"from {source}") if text)
     return f"The model ({told})" if told else "The model"
 
 

@@ -106,9 +106,12 @@ def _outcome(condition: Condition, readings: list[Reading], document: Document) 
     against = _shown(document, condition.limit) if condition.figure == "epsilon" else ""
     if unresolved is not None:
         return Outcome(condition, False, None, unresolved.by, against or unresolved.reason)
-    worst = max(readings, key=lambda reading: reading.high)
-    passes = worst.high is not None and worst.high <= condition.limit and not against
-    return Outcome(condition, passes, worst.high, worst.by, against)
+    high, by = max(((reading.high, reading.by) for reading in readings if reading.high is not None), key=_first)
+    return Outcome(condition, high <= condition.limit and not against, high, by, against)
+
+
+def _first(found: tuple[float, str]) -> float:
+    return found[0]
 
 
 def _figures(document: Document) -> dict[str, Callable[[], list[Reading]]]:

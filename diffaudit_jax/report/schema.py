@@ -142,7 +142,16 @@ VERSION_1 = {
     "limits": [TEXT],
 }  # fmt: skip
 DOCUMENT = VERSION_1 | SINCE_2
-OPTIONAL: dict[str, Any] = {}
+REGISTERED = {
+    **dict.fromkeys(("sha256", "created", "attack"), TEXT),
+    **dict.fromkeys(("target_fpr", "threshold", "level"), NUMBER),
+    "calibration": COUNT,
+    **dict.fromkeys(("tpr", "fpr"), ESTIMATE),
+    **dict.fromkeys(("found", "accused"), WHOLE),
+}
+OPTIONAL: dict[str, Any] = {
+    "registered": REGISTERED,
+}
 """Parts that a document holds only where there is something to say."""
 
 

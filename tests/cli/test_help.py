@@ -8,6 +8,7 @@ import pytest
 from diffaudit_jax.cli.audit import Audit
 from diffaudit_jax.cli.check import Check
 from diffaudit_jax.cli.fairness import Fairness
+from diffaudit_jax.cli.plan import Plan
 from diffaudit_jax.cli.poison import Poison
 from diffaudit_jax.cli.property import Property
 from diffaudit_jax.cli.quickstart import Quickstart
@@ -42,8 +43,8 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, check, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, "
-    names += "train"
+    names = "attacks, audit, check, fairness, plan, poison, property, quickstart, reconstruct, report, sample, study, "
+    names += "table, train"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -52,6 +53,7 @@ COMMANDS = {
     "train": Train,
     "sample": Sample,
     "audit": Audit,
+    "plan": Plan,
     "check": Check,
     "reconstruct": Reconstruct,
     "property": Property,
