@@ -11,7 +11,7 @@ import numpy as np
 
 from diffaudit_jax import data
 from diffaudit_jax._version import __version__
-from diffaudit_jax.auditing import fingerprints
+from diffaudit_jax.auditing import content_hash, fingerprints
 from diffaudit_jax.cli.asked import Asked
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.passes import Pass
@@ -36,7 +36,7 @@ DOCUMENT = {
     "asked": OBJECT,
     "asking": OBJECT,
     "weights": OBJECT,
-    "fingerprints": {"version": TEXT, "target": TEXT, "attack": TEXT, "key": TEXT},
+    "fingerprints": dict.fromkeys(("version", "target", "attack", "scoring", "key"), TEXT),
     "sets": {"calibration": SET, "members": SET, "nonmembers": SET},
     "sha256": TEXT,
 }
@@ -45,6 +45,7 @@ FREE = ("members", "nonmembers", "duplicates", "strata")
 CALLED = {
     "target": "the model is not the one that the plan was made for",
     "attack": "the attack asks otherwise than the plan fixed",
+    "scoring": "the attack scores otherwise than the plan fixed",
     "key": "the noise is not that of the plan",
 }
 
@@ -75,6 +76,8 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise InputError(f"the plan {str(path)!r} {fault}: make another plan.")
     if plan["sha256"] != digest(plan):
         raise InputError(f"the plan {str(path)!r} was changed after it was made: its sha256 is not that of the rest.")
+    if plan["asking"].get("attack") != [plan["attack"]]:
+        raise InputError(f"the plan {str(path)!r} does not ask the one attack that it names: make another plan.")
     if plan["version"] != __version__:
         raise InputError(
             f"the plan {str(path)!r} was made by diffaudit_jax {plan['version']}, and this is {__version__}: "
@@ -172,7 +175,9 @@ def prints_of(made: Mapping[str, Pass], target: Target, queries: Query, key: Key
     """Returns fingerprints of what asks whom, of the one pass of a plan; the queries have theirs by set."""
     (each,) = made.values()
     found = fingerprints(each.attack, target, queries, key)
-    return {name: found[name] for name in ("version", "target", "attack", "key")}
+    scoring = {name: attack.spec.scoring for name, (_, attack) in each.scored.items()}
+    told = content_hash(json.dumps(scoring, sort_keys=True, default=str))
+    return {**{name: found[name] for name in ("version", "target", "attack", "key")}, "scoring": told}
 
 
 def check_kept(plan: Mapping[str, Any], found: Mapping[str, str]) -> None:
