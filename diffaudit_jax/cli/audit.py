@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 import tyro
 
@@ -19,13 +18,15 @@ from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.dry import print_dry_run, print_plan
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
+from diffaudit_jax.cli.planned import check_kept, kept, kept_seed, planned, prints_of, read_plan
 from diffaudit_jax.cli.provenance import provenance, save_scores
-from diffaudit_jax.cli.setting import Setting, grid, setting_of
+from diffaudit_jax.cli.setting import Setting, audit_key, grid, setting_of
 from diffaudit_jax.cli.shadowed import Shadowed, ask_shadows, check_own, compared, told_of_shadows, with_shadows
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.cli.synthetic import synthetic
 from diffaudit_jax.cli.truth import check_truth
 from diffaudit_jax.report import Report, Trajectory, membership_report, trajectory_study
+from diffaudit_jax.report.registered import registered_section
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError
 
@@ -57,6 +58,9 @@ class Audit:
     budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
     """How long it may take."""
 
+    plan: Path | None = None
+    """Plan of `diffaudit plan`: its attack, seed and queries are asked, its threshold is judged, and flags that differ
+    are refused."""
     block: int = 64
     """Images per dispatch, over all devices; more is faster and takes more memory."""
     devices: int | None = None
@@ -69,6 +73,9 @@ class Audit:
 
 def run_audit(options: Audit) -> Report | None:
     """Runs the command; returns the report it saved, None for a dry run."""
+    plan = None if options.plan is None else read_plan(options.plan)
+    if plan is not None:
+        options = _as_planned(options, plan)
     check(options)
     if is_table(options.run):
         # Records are all that there is, and black the only access.
@@ -78,22 +85,23 @@ def run_audit(options: Audit) -> Report | None:
     else:
         subject = load_subject(options.run, options.weights)
         split = split_of(options.asked, options.run, subject)
-    options, plan = _in_time(options, subject, split)
+    options, fitted = _in_time(options, subject, split)
     split = asked(options.asked, split, options.seed)
+    split = split if plan is None else planned(split, plan)
     if not options.budget.dry_run:
-        return audit_subject(subject, split, options, plan)
-    if plan is None:
+        return audit_subject(subject, split, options, plan, fitted)
+    if fitted is None:
         how = {"seed": options.seed, "block": options.block, "mesh": local_mesh(options.devices)}
         print_dry_run(subject, split, options.asking, **how)
     return None
 
 
 def _in_time(options: Audit, subject: Subject, split: data.Split) -> tuple[Audit, dict[str, Any] | None]:
-    """Returns what fits into --budget-minutes, and the plan, printed; all of it and None without a budget."""
+    """Returns what fits into --budget-minutes, and how, printed; all of it and None without a budget."""
     minutes, dry = options.budget.budget_minutes, options.budget.dry_run
     if minutes is None:
         return options, None
-    asking, about, plan = fit_budget(
+    asking, about, fitted = fit_budget(
         subject,
         split,
         options.asking,
@@ -104,8 +112,8 @@ def _in_time(options: Audit, subject: Subject, split: data.Split) -> tuple[Audit
         mesh=local_mesh(options.devices),
         out=None if dry else options.out,
     )
-    print_plan(plan)
-    return replace(options, asking=asking, asked=about), plan
+    print_plan(fitted)
+    return replace(options, asking=asking, asked=about), fitted
 
 
 def check(options: Audit) -> None:
@@ -130,14 +138,35 @@ def check(options: Audit) -> None:
         raise InputError(f"{options.out} holds a report of something else: use another --out.")
 
 
-def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Mapping[str, Any] | None = None) -> Report:
+def _as_planned(options: Audit, plan: Mapping[str, Any]) -> Audit:
+    if is_table(options.run):
+        raise InputError(f"{options.run} is a table of records, and a plan is for a model: leave --plan out.")
+    if options.budget.budget_minutes is not None:
+        raise InputError("--plan says what is asked, and --budget-minutes would choose: leave one of them out.")
+    return replace(
+        options,
+        asked=kept(options.asked, plan, "asked"),
+        asking=kept(options.asking, plan, "asking"),
+        weights=kept(options.weights, plan, "weights"),
+        seed=kept_seed(options.seed, plan),
+    )
+
+
+def audit_subject(
+    subject: Subject,
+    split: data.Split,
+    options: Audit,
+    plan: Mapping[str, Any] | None = None,
+    fitted: Mapping[str, Any] | None = None,
+) -> Report:
     """Audits a model on a split and saves the report.
 
     Args:
       subject: The model, and what is recorded of it.
       split: Who is a member.
       options: Attacks, their settings and where to write.
-      plan: How these were chosen to fit into a time, as JSON; None if they were not.
+      plan: The plan that is kept, if there is one.
+      fitted: How attacks were chosen to fit into a time, as JSON; None if they were not.
     """
     check_sizes(len(split.members), len(split.nonmembers))
     target, queries, member = subject.target, queries_of(split, subject.target.num_classes), split.member
@@ -146,8 +175,7 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Map
     elif options.show_images:
         raise InputError("--show-images shows images, and this is a model of a table: leave it out.")
     strata = strata_of(options.asked, split)
-    num_numeric = None if subject.encoder is None else subject.encoder.layout.num_numeric
-    setting = setting_of(target, options.asking, options.seed, num_numeric)
+    setting, key = setting_of(options.asking, target, subject.encoder, options.seed), audit_key(options.seed)
     names = named(options.asking, target)
     check_answered(names, target)
     black_box = tuple(name for name in names if ENTRIES[name].access == "black")
@@ -156,13 +184,14 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Map
     check_queries(queries, target)
     whole = tuple(name for name in names if ENTRIES[name].access in ("white", "gray"))
     found = compared(options.shadowed, whole, subject, queries, options.run)
+    if plan is not None:
+        check_kept(plan, prints_of(made, target, queries, key))
     bank_calls = black.calls(target, options.asking) if black_box else 0
     check_service(made, len(member), options.asking, bank_calls)
     if black_box:
         passes(black_box, black.blanks(setting, subject))
         made |= passes(black_box, _prepared(setting, subject, options, "surrogate" in black_box))
-    key, mesh = jax.random.fold_in(jax.random.key(options.seed), 2), local_mesh(options.devices)
-    out = options.out / "observations"
+    mesh, out = local_mesh(options.devices), options.out / "observations"
     seen = run_passes(made, target, queries, key=key, block=options.block, mesh=mesh, out=out)
     if found is not None:
         by_shadows = ask_shadows(found, whole, setting, key=key, block=options.block, mesh=mesh)
@@ -186,10 +215,13 @@ def audit_subject(subject: Subject, split: data.Split, options: Audit, plan: Map
             options.seed,
             options.devices,
         )
-        | ({} if plan is None else {"plan": dict(plan)}),
+        | ({} if fitted is None else {"plan": dict(fitted)}),
         show_images=options.show_images,
         seed=options.seed,
     )
+    if plan is not None:
+        told = registered_section(plan, seen.scores[plan["attack"]], member, report.document["level"])
+        report = Report(report.document | {"registered": told})
     report.save(options.out)
     return report
 

@@ -101,7 +101,7 @@ def _rank(where: str) -> tuple[int, str]:
 def _made(subject: Subject, names: tuple[str, ...], asking: Asking, seed: int) -> dict[str, Pass]:
     """Makes the passes, black-box ones of a blank bank and of a surrogate that was not trained."""
     encoder = subject.encoder
-    setting = setting_of(subject.target, asking, seed, None if encoder is None else encoder.layout.num_numeric)
+    setting = setting_of(asking, subject.target, encoder, seed)
     of_bank = tuple(name for name in names if ENTRIES[name].access == "black")
     made = passes(tuple(name for name in names if name not in of_bank), setting)
     if not of_bank:

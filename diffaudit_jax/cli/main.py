@@ -15,10 +15,13 @@ from rich.table import Table
 from diffaudit_jax._version import __version__
 from diffaudit_jax.cli.attacks import Attacks, table
 from diffaudit_jax.cli.audit import Audit, run_audit
+from diffaudit_jax.cli.check import Check, run_check
 from diffaudit_jax.cli.columns import is_table
 from diffaudit_jax.cli.conclusion import conclude
 from diffaudit_jax.cli.extract import Extract, run_extract
 from diffaudit_jax.cli.fairness import Fairness
+from diffaudit_jax.cli.plan import Plan, run_plan
+from diffaudit_jax.cli.planned import to_json
 from diffaudit_jax.cli.poison import Poison, run_poison
 from diffaudit_jax.cli.private import told
 from diffaudit_jax.cli.property import Property, run_property
@@ -42,6 +45,8 @@ Command = (
     | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[Shadows, tyro.conf.subcommand("shadows")]
     | Annotated[Extract, tyro.conf.subcommand("extract")]
+    | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -58,6 +63,8 @@ NAMES = (
     "audit",
     "shadows",
     "extract",
+    "plan",
+    "check",
     "reconstruct",
     "study",
     "property",
@@ -97,7 +104,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "the other commands with a smaller --block."
             )
         except KeyboardInterrupt:
-            anew = words[:1] in (["reconstruct"], ["study"], ["property"], ["poison"], ["fairness"], ["table"])
+            anew = words[:1] in (
+                ["plan"],
+                ["reconstruct"],
+                ["study"],
+                ["property"],
+                ["poison"],
+                ["fairness"],
+                ["table"],
+            )
             _say(f"stopped; the same command {'begins anew' if anew else 'goes on from here'}.")
             raise SystemExit(130) from None
 
@@ -116,7 +131,7 @@ def _parse(words: list[str]) -> Command:
         description="Measures what a diffusion model reveals about its training data. --version prints the version.",
         args=words,
     )
-    seed = 0 if isinstance(command, Attacks) else command.seed
+    seed = getattr(command, "seed", 0)
     if not 0 <= seed < SEEDS:
         raise InputError(f"--seed must be from 0 to {SEEDS - 1}, got {seed}.")
     return command
@@ -140,6 +155,12 @@ def _run(command: Command) -> None:
         print(f"trained {num} shadows into {out}; next: diffaudit audit {command.run} --out DIR --shadows {out}")
     elif isinstance(command, Extract):
         conclude(run_extract(command), command.out / "report.html")
+    elif isinstance(command, Plan):
+        plan = run_plan(command)
+        print(to_json(plan) if command.out is None else f"plan: {command.out}, sha256 {plan['sha256']}\n", end="")
+    elif isinstance(command, Check):
+        if not run_check(command):
+            raise SystemExit(1)
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):

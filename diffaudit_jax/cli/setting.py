@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffaudit_jax.cli.asking import Asking
+from diffaudit_jax.data import Encoder
 from diffaudit_jax.process import Process, Variance, ddpm_linear
 from diffaudit_jax.target import Target, diffusion_target
 from diffaudit_jax.types import InputError, Key, Network, Prediction
@@ -42,22 +43,27 @@ class Setting(NamedTuple):
     num_numeric: int | None = None
 
 
-def setting_of(target: Target, asking: Asking, seed: int, num_numeric: int | None = None) -> Setting:
-    """Returns what attacks on a target are made from, without a bank.
+def setting_of(asking: Asking, target: Target, encoder: Encoder | None, seed: int) -> Setting:
+    """Returns what attacks on a target are made from, but for banks and surrogates.
 
     Args:
+      asking: The command line's flags.
       target: Who is asked.
-      asking: The flags.
-      seed: The audit's seed.
-      num_numeric: Numbers of a record, of a table.
+      encoder: Between records of a table and what it sees; None of images.
+      seed: Seed of the audit.
     """
     return Setting(
         asking,
         None if target.diffusion is None else target.diffusion.schedule,
         target.variance,
         jax.random.fold_in(jax.random.key(seed), 3),
-        num_numeric=num_numeric,
+        num_numeric=None if encoder is None else encoder.layout.num_numeric,
     )
+
+
+def audit_key(seed: int) -> Key:
+    """Returns the key of an audit's queries."""
+    return jax.random.fold_in(jax.random.key(seed), 2)
 
 
 def blank(process: Process, shape: tuple[int, ...]) -> Target:

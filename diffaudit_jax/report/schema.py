@@ -152,7 +152,14 @@ LOWER_BOUND = {
     "most": NUMBER,
     "attacks": Some({"name": TEXT, "one_run": GUESSED, "fdp": GUESSED}),
 }
-OPTIONAL: dict[str, Any] = {"lower_bound": LOWER_BOUND}
+REGISTERED = {
+    **dict.fromkeys(("sha256", "created", "attack"), TEXT),
+    **dict.fromkeys(("target_fpr", "threshold", "level"), NUMBER),
+    "calibration": COUNT,
+    **dict.fromkeys(("tpr", "fpr"), ESTIMATE),
+    **dict.fromkeys(("found", "accused"), WHOLE),
+}
+OPTIONAL: dict[str, Any] = {"lower_bound": LOWER_BOUND, "registered": REGISTERED}
 """Parts that a document holds only where there is something to say."""
 
 

@@ -6,9 +6,11 @@ from dataclasses import MISSING, fields, is_dataclass
 import pytest
 
 from diffaudit_jax.cli.audit import Audit
+from diffaudit_jax.cli.check import Check
 from diffaudit_jax.cli.extract import Extract
 from diffaudit_jax.cli.fairness import Fairness
 from diffaudit_jax.cli.main import NAMES
+from diffaudit_jax.cli.plan import Plan
 from diffaudit_jax.cli.poison import Poison
 from diffaudit_jax.cli.property import Property
 from diffaudit_jax.cli.quickstart import Quickstart
@@ -55,6 +57,8 @@ COMMANDS = {
     "audit": Audit,
     "shadows": Shadows,
     "extract": Extract,
+    "plan": Plan,
+    "check": Check,
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,
@@ -66,6 +70,7 @@ POSITIONAL = {
     "source": "STR",
     "run": "PATH",
     "prior": "PATH",
+    "reports": "[[PATH [PATH ...]]]",
     "directory": "[{None}|PATH]",
     "generator": "PATH",
     "generators": "[[PATH [PATH ...]]]",
@@ -91,9 +96,12 @@ def test_help_explains_every_flag_with_its_default(diffaudit, name):
         end = (
             "(default: )" if field.name == "generators" else end
         )  # of a tuple tyro takes none, too; the command does not
+        end = "(repeatable)" if field.name == "max" else end
         # At least one word, beginning a sentence, between the flag with what it takes and the first default after it.
         takes = r"(?:, --no-\S+)? (?=[A-Z{\[])"
-        text = re.search(rf"{re.escape(flag)}{takes}(.*?) (\(required\)|\(default: .*?\))(?= |$)", options)
+        text = re.search(
+            rf"{re.escape(flag)}{takes}(.*?) (\(required\)|\(repeatable\)|\(default: .*?\))(?= |$)", options
+        )
         assert text, flag
         assert re.search(r"\b[A-Z][a-z]+", text[1]), (flag, text[1])
         assert text[2] == end

@@ -1,0 +1,195 @@
+"""An audit by a plan: what the plan fixed is what is asked, or the audit is refused."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from diffaudit_jax import data
+from diffaudit_jax._version import __version__
+from diffaudit_jax.auditing import content_hash, fingerprints
+from diffaudit_jax.cli.asked import Asked
+from diffaudit_jax.cli.asking import Asking
+from diffaudit_jax.cli.passes import Pass
+from diffaudit_jax.cli.subject import Weights
+from diffaudit_jax.metrics.groups import one_each, people
+from diffaudit_jax.report.document import parsed
+from diffaudit_jax.report.schema import NUMBER, OBJECT, TEXT, WHOLE, faults
+from diffaudit_jax.target import Target
+from diffaudit_jax.types import InputError, Key, Query
+
+SCHEMA = "diffaudit.plan"
+SCHEMA_VERSION = 1
+SET = {"rows": [WHOLE], "sha256": TEXT}
+DOCUMENT = {
+    "created": TEXT,
+    "version": TEXT,
+    "attack": TEXT,
+    "spec": OBJECT,
+    "target_fpr": NUMBER,
+    "threshold": NUMBER,
+    "seed": WHOLE,
+    "asked": OBJECT,
+    "asking": OBJECT,
+    "weights": OBJECT,
+    "fingerprints": dict.fromkeys(("version", "target", "attack", "scoring", "key"), TEXT),
+    "sets": {"calibration": SET, "members": SET, "nonmembers": SET},
+    "sha256": TEXT,
+}
+FREE = ("members", "nonmembers", "duplicates", "strata")
+"""Flags that an audit may give anew: where records are found, which are held against hashes, and what is compared."""
+CALLED = {
+    "target": "the model is not the one that the plan was made for",
+    "attack": "the attack asks otherwise than the plan fixed",
+    "scoring": "the attack scores otherwise than the plan fixed",
+    "key": "the noise is not that of the plan",
+}
+
+Flags = TypeVar("Flags", Asked, Asking, Weights)
+
+
+def digest(plan: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a plan without its own: of JSON with sorted keys and no spaces, in UTF-8."""
+    rest = {name: part for name, part in plan.items() if name != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def to_json(plan: Mapping[str, Any]) -> str:
+    """Returns a plan as it is written, an entry a line."""
+    lines = (f" {json.dumps(name)}: {json.dumps(plan[name], sort_keys=True, allow_nan=False)}" for name in plan)
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Reads a plan and holds it against its own hash.
+
+    Raises:
+      InputError: if it is missing, no plan, of another version, or was changed after it was made.
+    """
+    plan = parsed(path, SCHEMA, SCHEMA_VERSION, "a plan of `diffaudit plan`")
+    if fault := next(faults(plan, DOCUMENT), None):
+        raise InputError(f"the plan {str(path)!r} {fault}: make another plan.")
+    if plan["sha256"] != digest(plan):
+        raise InputError(f"the plan {str(path)!r} was changed after it was made: its sha256 is not that of the rest.")
+    if plan["asking"].get("attack") != [plan["attack"]]:
+        raise InputError(f"the plan {str(path)!r} does not ask the one attack that it names: make another plan.")
+    if plan["version"] != __version__:
+        raise InputError(
+            f"the plan {str(path)!r} was made by diffaudit_jax {plan['version']}, and this is {__version__}: "
+            "audit with that version, or make another plan."
+        )
+    return plan
+
+
+def kept(given: Flags, plan: Mapping[str, Any], group: str) -> Flags:
+    """Returns a group of flags as the plan fixed them.
+
+    Args:
+      given: As the command line has them: at its default, or as the plan says, a flag is not in the way.
+      plan: The plan.
+      group: "asked", "asking" or "weights".
+
+    Raises:
+      InputError: if one differs, or the plan's group is not one.
+    """
+    default, stored = type(given)(), plan[group]
+    if set(stored) != {each.name for each in fields(default)}:
+        raise InputError(f"the plan's {group} are not the flags that this version has: make another plan.")
+    chosen = {}
+    for name, value in stored.items():
+        fixed = tuple(value) if isinstance(value, list) else value
+        own = getattr(given, name)
+        differs = own != getattr(default, name) and own != fixed
+        if differs and name not in FREE:
+            raise InputError(
+                f"--{name.replace('_', '-')} is {_shown(own)}, and the plan fixed {_shown(fixed)}: leave it out, or "
+                "make another plan."
+            )
+        chosen[name] = own if differs else fixed
+    return type(given)(**chosen)
+
+
+def kept_seed(seed: int, plan: Mapping[str, Any]) -> int:
+    """Returns the plan's seed.
+
+    Raises:
+      InputError: if another one was given.
+    """
+    if seed not in (0, plan["seed"]):
+        raise InputError(f"--seed is {seed}, and the plan fixed {plan['seed']}: leave it out, or make another plan.")
+    return plan["seed"]
+
+
+def dealt(split: data.Split[data.Pool], seed: int) -> tuple[data.Pool, data.Split[data.Pool]]:
+    """Deals a random half of the non-members to the threshold, and the rest to the test; a person has one record.
+
+    Args:
+      split: Who may be asked about.
+      seed: Seed of the half, and of the record of each person who has several.
+
+    Returns:
+      Those that set the threshold; members and the other non-members.
+    """
+    if split.groups is not None:
+        rows, num = one_each(people(split.groups, split.member), seed), len(split.members)
+        inside, outside = rows[rows < num], rows[rows >= num] - num
+        split = replace(split, members=split.members.take(inside), nonmembers=split.nonmembers.take(outside))
+    order = np.random.default_rng((seed, 4)).permutation(len(split.nonmembers))
+    half = len(order) // 2
+    calibration, rest = (split.nonmembers.take(np.sort(part)) for part in (order[:half], order[half:]))
+    return calibration, replace(split, nonmembers=rest)
+
+
+def fixed_set(pool: data.Pool) -> dict[str, Any]:
+    """Returns what a plan holds of some records: their rows, and one hash of all their contents.
+
+    A hash of each would let whoever reads the plan try records of their own: it would tell who is a member.
+    """
+    return {"rows": pool.rows.tolist(), "sha256": pool.fingerprint()}
+
+
+def planned(split: data.Split[data.Pool], plan: Mapping[str, Any]) -> data.Split[data.Pool]:
+    """Returns members and non-members that a plan fixed, of those that may be asked about.
+
+    Raises:
+      InputError: if they are not those of the plan.
+    """
+    calibration, rest = dealt(split, plan["seed"])
+    found = {"calibration": calibration, "members": rest.members, "nonmembers": rest.nonmembers}
+    called = {"calibration": "non-members that set its threshold", "nonmembers": "non-members"}
+    for name, pool in found.items():
+        fixed, what = plan["sets"][name], called.get(name, name)
+        if len(pool) != len(fixed["rows"]):
+            raise InputError(f"the plan fixed {len(fixed['rows'])} {what}, and there are {len(pool)}: ask about those.")
+        if fixed_set(pool) != fixed:
+            raise InputError(f"the {what} are not those that the plan fixed: ask about the very same records.")
+    return rest
+
+
+def prints_of(made: Mapping[str, Pass], target: Target, queries: Query, key: Key) -> dict[str, str]:
+    """Returns fingerprints of what asks whom, of the one pass of a plan; the queries have theirs by set."""
+    (each,) = made.values()
+    found = fingerprints(each.attack, target, queries, key)
+    scoring = {name: attack.spec.scoring for name, (_, attack) in each.scored.items()}
+    told = content_hash(json.dumps(scoring, sort_keys=True, default=str))
+    return {**{name: found[name] for name in ("version", "target", "attack", "key")}, "scoring": told}
+
+
+def check_kept(plan: Mapping[str, Any], found: Mapping[str, str]) -> None:
+    """Refuses an audit of another model, or that asks otherwise, before anything is asked.
+
+    Raises:
+      InputError: if a fingerprint is not the plan's.
+    """
+    for name, says in CALLED.items():
+        if plan["fingerprints"][name] != found[name]:
+            raise InputError(f"{says}: audit as it was planned, or make another plan.")
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

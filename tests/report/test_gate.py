@@ -1,0 +1,259 @@
+"""The release gate: every schema's figures, the worst of all attacks, what is no answer, and the card's exact words."""
+
+import copy
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, norm
+
+from diffaudit_jax.metrics import auc
+from diffaudit_jax.report.card import card, escaped
+from diffaudit_jax.report.gate import Condition, gate, said
+from diffaudit_jax.types import InputError
+
+from .audits import HOSTILE
+
+
+def ends(high):
+    return {"value": high - 0.02, "low": high - 0.04, "high": high}
+
+
+def attack(name, auc, tpr, accuracy):
+    points = [
+        {"target_fpr": 0.01, "resolvable": "yes", "fpr": 0.01, "tpr": ends(tpr), "reason": ""},
+        {"target_fpr": 0.001, "resolvable": "no", "fpr": None, "tpr": None, "reason": "400 cannot resolve 0.001."},
+    ]
+    return {
+        "name": name,
+        "spec": {"access": "white"},
+        "auc": ends(auc),
+        "operating_points": points,
+        "decision": {"balanced_accuracy": ends(accuracy)},
+    }
+
+
+TESTS = {"auc": {"p_value": 0.5, "adjusted": 1.0}, "surest": {"p_value": 0.5, "adjusted": 1.0}}
+PROMISED = {"epsilon": 3.5, "refusals": [], "neighbouring": "add or remove one", "ledger": {"delta": 1e-5}}
+MEMBERSHIP = {
+    "schema": "diffaudit.membership",
+    "created": "2026-01-02T03:04:05+00:00",
+    "title": "Faces",
+    "verdict": {"label": "Not detected", "headline": "No attack did.", "attack": "b"},
+    "counts": {"members": 1000, "nonmembers": 2000},
+    "records": None,
+    "level": 0.95,
+    "attacks": [attack("a", 0.55, 0.06, 0.56), attack("b", 0.58, 0.04, 0.54)],
+    "tests": {"a": TESTS, "b": TESTS},
+    "blind": {"auc": ends(0.52), "leaks": False, "p_value": 0.4},
+    "provenance": {
+        "source": "diffaudit train",
+        "model": {"family": "ddpm"},
+        "guarantee": PROMISED,
+        "versions": {"diffaudit_jax": "1.2.3", "jax": "0.9", "numpy": "2"},
+    },
+    "registered": {"attack": "a", "tpr": ends(0.07), "fpr": ends(0.03), "sha256": "ab12"},
+}
+TABLES = {
+    "schema": "diffaudit.tables",
+    "created": "2026-01-02T03:04:05+00:00",
+    "title": "Adults",
+    "level": 0.95,
+    "verdict": {"label": "Nothing seen", "headline": "No copies."},
+    "counts": {"members": 300, "holdout": 200, "synthetic": 400},
+    "copies": {"share": ends(0.53)},
+    "risks": [{"attack": "linkability", "risk": ends(0.1)}, {"attack": "inference", "risk": ends(0.2)}],
+    "membership": {"attacks": [{"name": "c", "auc": ends(0.6), "points": [{"target_fpr": 0.01, "tpr": ends(0.05)}]}]},
+    "provenance": {},
+}
+GAPS = {"parity": ends(0.3), "opportunity": ends(0.2), "odds": ends(0.25)}
+FAIRNESS = {
+    "schema": "diffaudit.fairness",
+    "created": "2026-01-02T03:04:05+00:00",
+    "title": "Smiles",
+    "level": 0.95,
+    "verdict": {"label": "Less fair", "headline": "It is."},
+    "receivers": ["lenet", "tree"],
+    "sensitive": "hair",
+    "test": {"images": 1200},
+    "generators": [
+        {"name": "clean", "receivers": {"lenet": GAPS, "tree": GAPS}},
+        {"name": "half", "receivers": {"lenet": GAPS | {"parity": ends(0.4)}, "tree": GAPS | {"odds": ends(0.5)}}},
+    ],
+    "provenance": {},
+}
+FIGURES = {  # document, figure, rate, the attack that is asked for, upper end, whose it is
+    "auc": (MEMBERSHIP, "auc", None, None, 0.58, "b"),
+    "auc of one": (MEMBERSHIP, "auc", None, "a", 0.55, "a"),
+    "tpr": (MEMBERSHIP, "tpr", 0.01, None, 0.06, "a"),
+    "balanced accuracy": (MEMBERSHIP, "balanced-accuracy", None, None, 0.56, "a"),
+    "epsilon": (MEMBERSHIP, "epsilon", None, "b", 3.5, ""),
+    "registered": (MEMBERSHIP, "registered-tpr", None, None, 0.07, "a"),
+    "share": (TABLES, "share", None, None, 0.53, ""),
+    "risk": (TABLES, "risk", None, None, 0.2, "inference"),
+    "auc of a table": (TABLES, "auc", None, None, 0.6, "c"),
+    "tpr of a table": (TABLES, "tpr", 0.01, None, 0.05, "c"),
+    "parity": (FAIRNESS, "parity", None, None, 0.4, "lenet"),
+    "parity of one": (FAIRNESS, "parity", None, "tree", 0.3, "tree"),
+    "opportunity": (FAIRNESS, "opportunity", None, None, 0.2, "lenet"),
+    "odds": (FAIRNESS, "odds", None, None, 0.5, "tree"),
+}
+
+
+@pytest.mark.parametrize("case", FIGURES)
+def test_the_greatest_upper_end_is_held_against_the_limit(case):
+    document, figure, fpr, attack, high, by = FIGURES[case]
+    for limit, passes in ((high, True), (math.nextafter(high, 0), False), (0.0, False)):
+        (outcome,) = gate(document, [Condition(figure, limit, fpr)], attack)
+        assert (outcome.passes, outcome.high, outcome.by, outcome.reason) == (passes, high, by, "")
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(sorted(FIGURES)))
+def test_a_gate_that_passes_passes_at_every_larger_limit(a, b, case):
+    document, figure, fpr, attack = FIGURES[case][:4]
+    at = {limit: gate(document, [Condition(figure, limit, fpr)], attack)[0].passes for limit in (a, b)}
+    assert at[min(a, b)] <= at[max(a, b)]
+
+
+def changed(document, **parts):
+    """The document with parts replaced, each named by its path with __ for a dot."""
+    document = copy.deepcopy(document)
+    for path, value in parts.items():
+        *way, last = path.split("__")
+        place = document
+        for key in way:
+            place = place[key]
+        place[last] = value
+    return document
+
+
+WRONG = {"auc": {"p_value": 0.0, "adjusted": 0.0}, "surest": {"p_value": 0.5, "adjusted": 1.0}}
+BACKWARDS = {
+    "attacks": [attack("a", 0.4, 0.01, 0.5), attack("b", 0.58, 0.04, 0.54)],
+    "tests": {"a": WRONG, "b": TESTS},
+}
+REFUSED = {"epsilon": None, "refusals": ["Steps were taken twice."]}
+UNTOLD = {  # what is changed, figure, rate, the reason
+    "few non-members": (MEMBERSHIP, {}, "tpr", 0.001, "400 cannot resolve 0.001"),
+    "a split that leaks": (MEMBERSHIP, {"blind__leaks": True}, "auc", None, "the two groups differ by themselves"),
+    "a split that leaks, at a rate": (MEMBERSHIP, {"blind__leaks": True}, "tpr", 0.01, "the two groups differ by th"),
+    "registered, a split that leaks": (MEMBERSHIP, {"blind__leaks": True}, "registered-tpr", None, "the two groups"),
+    "the wrong way": (MEMBERSHIP, BACKWARDS, "auc", None, "a ranks the wrong way round: check its sign"),
+    "no privacy": (MEMBERSHIP, {"provenance": {}}, "epsilon", None, "the model was not trained with differential pr"),
+    "no epsilon": (MEMBERSHIP, {"provenance__guarantee": REFUSED}, "epsilon", None, "Steps were taken twice"),
+    "no held-out records": (TABLES, {"copies__share": None}, "share", None, "no records were held out"),
+}
+
+
+@pytest.mark.parametrize("case", UNTOLD)
+def test_what_the_data_cannot_tell_does_not_pass_at_any_limit(case):
+    document, parts, figure, fpr, reason = UNTOLD[case]
+    (outcome,) = gate(changed(document, **parts), [Condition(figure, 1.0, fpr)])
+    assert (outcome.passes, outcome.high) == (False, None)
+    assert reason in outcome.reason
+    assert said(outcome).startswith("fails ")
+    assert f"unresolvable, {outcome.reason}" in said(outcome)
+
+
+@pytest.mark.parametrize(
+    ("shown", "limit", "passes", "reason"),
+    [
+        (1.0, 8, True, ""),
+        (3.5, 8, True, ""),
+        (4.5, 8, False, "at least 4.5, more than was promised: check how that was computed"),
+        (3.0, 2, False, "attacks show that it is at least 3"),
+        (1.0, 2, False, ""),
+    ],
+)
+def test_an_epsilon_that_attacks_show_overrules_the_one_promised(shown, limit, passes, reason):
+    document = changed(MEMBERSHIP, lower_bound={"epsilon": shown, "level": 0.95})
+    (outcome,) = gate(document, [Condition("epsilon", limit)])
+    assert outcome.passes == passes
+    assert outcome.reason.endswith(reason)
+    assert bool(outcome.reason) == bool(reason)
+
+
+def test_an_epsilon_that_attacks_show_is_told_where_none_was_promised():
+    document = changed(MEMBERSHIP, lower_bound={"epsilon": 4.5}, provenance={})
+    assert gate(document, [Condition("epsilon", 2)])[0].reason == "attacks show that it is at least 4.5"
+
+
+def test_what_a_report_does_not_hold_is_refused_with_what_it_does():
+    held = "auc, tpr@0.01, tpr@0.001, balanced-accuracy, epsilon, registered-tpr"
+    for condition in (Condition("risk", 1.0), Condition("tpr", 1.0, 0.02)):
+        with pytest.raises(InputError, match=re.escape(f"holds no {condition.name}: it holds {held}.")):
+            gate(MEMBERSHIP, [condition])
+    with pytest.raises(InputError, match="holds no auc: none of its figures has a limit"):
+        gate({"schema": "diffaudit.study"}, [Condition("auc", 1.0)])
+    with pytest.raises(InputError, match="unknown attack 'd'"):
+        gate(MEMBERSHIP, [Condition("auc", 1.0)], attack="d")
+
+
+def test_a_model_at_the_limit_passes_as_seldom_as_one_interval_fails():
+    """One of four attacks truly reaches the limit; however many look harmless beside it, at most 2.5 % pass."""
+    rng, member, runs, limit = np.random.default_rng(0), np.arange(60) < 30, 500, 0.7
+    shift = np.sqrt(2) * norm.ppf(limit)
+    passed = 0
+    for _ in range(runs):
+        highs = [auc(rng.normal(size=60) + gap * member, member).high for gap in (shift, 0, 0, 0)]
+        attacks = [attack(str(i), high, 0.5, 0.5) for i, high in enumerate(highs)]
+        document = {**MEMBERSHIP, "attacks": attacks, "tests": {each["name"]: TESTS for each in attacks}}
+        passed += gate(document, [Condition("auc", limit)])[0].passes
+    # Of 500 runs that pass with 2.5 % more pass than this once in 10,000.
+    assert passed <= binom.isf(1e-4, runs, 0.025)
+
+
+CARD = """### Membership audit: Faces
+
+**Verdict.** Not detected: No attack did. The model (ddpm, from diffaudit train) was asked about 1,000 records that \
+it was trained on and 2,000 that it was not. Of 2 attacks the strongest, b (white access), reached an AUC of 0.56 \
+\\[0.54, 0.58\\], where 0.5 is guessing and 1 is perfect, and found 2.0 % \\[0.0, 4.0\\] of members where 1 % of \
+non-members are wrongly accused; 95 % intervals. By a plan fixed before members were asked about (sha256 `ab12`), a \
+found 5.0 % \\[3.0, 7.0\\] of members and wrongly accused 1.0 % \\[-1.0, 3.0\\] of non-members. It was trained with \
+differential privacy: epsilon = 3.5 at delta = 1e-05 (add or remove one).
+
+**Release gate failed**, by the upper ends of 95 % intervals:
+
+- passes auc <= 0.6: at most 0.58 (b)
+- fails tpr@0.01 <= 0.05: may be as much as 0.06 (a)
+
+The figures are what these attacks achieved on this one model: other attacks may do better, another training gives \
+another model, and they are measurements, not a legal conclusion.
+
+Report of 2026-01-02, diffaudit\\_jax 1.2.3, jax 0.9, sha256 `9f86`.
+"""
+
+
+def test_the_card_says_this():
+    outcomes = gate(MEMBERSHIP, [Condition("auc", 0.6), Condition("tpr", 0.05, 0.01)])
+    assert card(MEMBERSHIP, outcomes, "9f86").replace("\N{NO-BREAK SPACE}", " ") == CARD
+    assert "**Release gate passed**" in card(MEMBERSHIP, outcomes[:1], "9f86")
+
+
+SAID = {
+    "tables": (TABLES, "400 synthetic records were held against 300 that were learned from and 200 others"),
+    "fairness": (FAIRNESS, "Classifiers (lenet, tree) that learned from 2 generators were judged on 1,200 real"),
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_every_kind_of_report_has_a_card(kind):
+    document, sentence = SAID[kind]
+    assert sentence in card(document, [], "9f86")
+
+
+def test_no_name_in_a_report_can_mark_up_the_card():
+    hostile = f"{HOSTILE}\n\n# head [x](https://a.b) <b>*bold*</b> ![i](u) `c` | @someone"
+    document = changed(MEMBERSHIP, title=hostile, verdict__label=hostile, provenance__source=hostile)
+    document["attacks"][1]["name"] = document["verdict"]["attack"] = hostile
+    document["tests"][hostile] = TESTS
+    text = card(document, gate(document, [Condition("auc", 0.6)]), "9f86")
+    plain = card(MEMBERSHIP, gate(MEMBERSHIP, [Condition("auc", 0.6)]), "9f86")
+    marks = r"(?<!\\)(\*|\[|`|\||<[^=]|(?m:^#)|https:|@s)"
+    assert [len(re.findall(mark, text)) for mark in (marks, r"\n")] == [
+        len(re.findall(mark, plain)) for mark in (marks, r"\n")
+    ]
+    assert escaped("a*b_c\n# d") == r"a\*b\_c \# d"
