@@ -30,6 +30,7 @@ from diffaudit_jax.cli.studied import run_study
 from diffaudit_jax.cli.study import VARIED, Study
 from diffaudit_jax.cli.table import TableAudit, run_table
 from diffaudit_jax.cli.train import Train, train
+from diffaudit_jax.cli.verdict import Verdict, run_verdict
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.types import InputError, known
 
@@ -38,6 +39,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Verdict, tyro.conf.subcommand("verdict")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -52,6 +54,7 @@ NAMES = (
     "train",
     "sample",
     "audit",
+    "verdict",
     "reconstruct",
     "study",
     "property",
@@ -128,6 +131,8 @@ def _run(command: Command) -> None:
         print(f"samples: {run_sample(command)}")
     elif isinstance(command, Audit):
         conclude(run_audit(command), command.out / "report.html")
+    elif isinstance(command, Verdict):
+        conclude(run_verdict(command), command.out / "report.html")
     elif isinstance(command, Reconstruct):
         conclude(run_reconstruct(command), command.out / "report.html")
     elif isinstance(command, Study):

@@ -15,6 +15,7 @@ from diffaudit_jax.cli.report import DrawReport
 from diffaudit_jax.cli.sample import Sample
 from diffaudit_jax.cli.table import TableAudit
 from diffaudit_jax.cli.train import Train
+from diffaudit_jax.cli.verdict import Verdict
 
 from .conftest import TINY
 
@@ -41,7 +42,7 @@ def test_unknown_words_are_refused_by_the_parser(diffaudit, case):
 
 
 def test_an_unknown_command_is_met_with_the_nearest(refused):
-    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, train"
+    names = "attacks, audit, fairness, poison, property, quickstart, reconstruct, report, sample, study, table, train, verdict"
     assert refused("trian") == f"unknown command 'trian': did you mean 'train'? There are {names}."
 
 
@@ -50,6 +51,7 @@ COMMANDS = {
     "train": Train,
     "sample": Sample,
     "audit": Audit,
+    "verdict": Verdict,
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,
