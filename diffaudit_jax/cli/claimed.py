@@ -81,10 +81,11 @@ def claimed(options: Claimed, subject: Subject, path: Path, seed: int) -> tuple[
             raise InputError(f"--suspect names {repeated} twice: name each set once.")
         sides = [_side(source, options, subject) for source in (*options.suspect, options.unpublished)]
     sides = _apart(sides, options.duplicates)
-    if sides[-1].trained is not None and sides[-1].trained.any():
+    trained = sides[-1].trained
+    if trained is not None and trained.any():
         raise InputError(
-            f"{sides[-1].trained.sum()} of the {len(sides[-1].pool)} records of --unpublished are ones this run was trained "
-            "on: take them out, or see whether --suspect and --unpublished are swapped."
+            f"{trained.sum()} of the {len(trained)} records of --unpublished are ones this run was trained on: take them out, or "
+            "see whether --suspect and --unpublished are swapped."
         )
     sides = [_some(side, options.queries, seed) for side in sides]
     for side in sides:

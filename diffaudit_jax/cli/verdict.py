@@ -38,6 +38,9 @@ USUAL = {
 }
 
 
+AXES = 3  # records, times, and noises: what has more is an image for each record
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Tell whether a set of records is in a model's training data, by what it does with many of them at once.
@@ -101,15 +104,19 @@ def run_verdict(options: Verdict) -> DatasetReport:
 
 
 def features_of(seen: Seen) -> np.ndarray:
-    """Returns everything that was observed of each record, float64 [n, d].
+    """Returns what was observed of each record, float64 [n, d].
 
     Errors and norms are positive and spread over orders of magnitude: their logarithms are taken, of others nothing.
+    Of attacks that keep whole images their scores are taken.
     """
     columns = []
     for name in sorted(seen.features):
-        for leaf in jax.tree.leaves(seen.features[name]):
-            values = np.asarray(leaf, np.float64).reshape(len(leaf), -1)
-            columns.append(np.log(values) if (values > 0).all() else values)
+        leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(seen.features[name])]
+        if any(leaf.ndim > AXES for leaf in leaves):
+            leaves = [scores for attack, scores in seen.scores.items() if ENTRIES[attack].observed == name]
+        for values in leaves:
+            flat = values.reshape(len(values), -1)
+            columns.append(np.log(flat) if (flat > 0).all() else flat)
     return np.concatenate(columns, axis=1)
 
 

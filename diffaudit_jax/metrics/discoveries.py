@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
-from diffaudit_jax.metrics.dataset import FEWEST, checked_features
+from diffaudit_jax.metrics.dataset import FEWEST, checked_features, components
 from diffaudit_jax.metrics.folds import RIDGE
 from diffaudit_jax.metrics.groups import people
-from diffaudit_jax.metrics.traces import standardised
 from diffaudit_jax.types import InputError
 
 
@@ -122,7 +122,8 @@ def people_verdicts(
         raise InputError(f"unpublished has {count} people, too few to rank anybody among: give at least {FEWEST}.")
     learned = np.zeros(len(side), bool)
     learned[np.random.default_rng((seed, 4)).permutation(np.flatnonzero(~side))[: count // 2]] = True
-    scores = _scores(np.concatenate(sides), ~learned[codes])
+    with threadpool_limits(1, "blas"):
+        scores = _scores(np.concatenate(sides), ~learned[codes])
     mean = np.bincount(codes, scores) / np.bincount(codes)
     ranked = np.sort(mean[~side & ~learned])
     above = len(ranked) - np.searchsorted(ranked, mean[side], side="left")
@@ -135,7 +136,5 @@ def people_verdicts(
 
 def _scores(features: np.ndarray, mixed: np.ndarray) -> np.ndarray:
     """Scores all records by ridge regression of who is not learned from: the order of these cannot matter."""
-    f = standardised(features)
-    f /= np.sqrt((f**2).sum(axis=1).mean()) or 1.0
-    y = mixed.astype(np.float64)
+    f, y = components(features), mixed.astype(np.float64)
     return f @ np.linalg.solve(f.T @ f + RIDGE * len(f) * np.eye(f.shape[1]), f.T @ (y - y.mean()))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits
 
 from diffaudit_jax import metrics
 from diffaudit_jax.metrics.groups import one_each, people
@@ -57,7 +58,7 @@ def dataset_report(
     noun: str = IMAGE,
     level: float = LEVEL,
     seed: int = 0,
-    num_permutations: int = 4999,
+    num_permutations: int = 1999,
     repeats: int = 40,
     provenance: Mapping[str, Any] | None = None,
     title: str | None = None,
@@ -143,9 +144,9 @@ def _set(
     towards = metrics.auc(_ranked(np.concatenate([side.scores for side in sides]))[rows], suspected[rows], level=level)
     blind = None
     if suspect.records is not None and unpublished.records is not None:
-        check = metrics.blind_baseline(
-            np.concatenate([suspect.records, unpublished.records]), suspected, groups=codes, level=level, seed=seed
-        )
+        records = np.concatenate([suspect.records, unpublished.records])
+        with threadpool_limits(1, "blas"):
+            check = metrics.blind_baseline(records, suspected, groups=codes, level=level, seed=seed)
         blind = {"auc": estimate_json(check.auc), "leaks": bool(check.leaks), "p_value": check.p_value}
     return {
         "name": name,

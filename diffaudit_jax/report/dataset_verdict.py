@@ -80,7 +80,7 @@ def _headline(document: dict[str, Any], level: str, rows: list[Row]) -> str:
         "found": f"{subject} stood out to the model from {called} it cannot have seen ({adjusted}).",
         "differ": f"{subject} and the unpublished {called} differ by themselves, so that the model is not needed to "
         "tell them apart and nothing can be said of its training.",
-        "odd": f"{subject} stood out to the model, but as what it knows less than the unpublished {called} ({adjusted}).",
+        "odd": f"{subject} stood out to the model, but as what it knows less than unpublished {called} ({adjusted}).",
         "unseen": f"{subject} did not stand out to the model from {called} it cannot have seen ({adjusted}).",
     }[level]
     return said.replace("sets, first of all", "sets, least of all") if level == "unseen" and many else said
@@ -103,8 +103,8 @@ def _checked(document: dict[str, Any]) -> list[str]:
         ]
     worst = min(rows, key=lambda row: row["blind"]["p_value"])
     return [
-        f"{blind.capitalize()} could not tell suspect from unpublished {called} (AUC {estimate(worst['blind']['auc'])}, "
-        f"{p_value(worst['blind']['p_value'])}): as far as it sees, the difference is not one of the {called}."
+        f"{blind.capitalize()} could not tell suspect from unpublished {called} (AUC "
+        f"{estimate(worst['blind']['auc'])}, {p_value(worst['blind']['p_value'])}): as far as it sees, the difference is not one of the {called}."
     ]
 
 
