@@ -84,8 +84,8 @@ def claimed(options: Claimed, subject: Subject, path: Path, seed: int) -> tuple[
     trained = sides[-1].trained
     if trained is not None and trained.any():
         raise InputError(
-            f"{trained.sum()} of the {len(trained)} records of --unpublished are ones this run was trained on: take them out, or "
-            "see whether --suspect and --unpublished are swapped."
+            f"{trained.sum()} of the {len(trained)} records of --unpublished are ones this run was trained on: take "
+            "them out, or see whether --suspect and --unpublished are swapped."
         )
     sides = [_some(side, options.queries, seed) for side in sides]
     for side in sides:

@@ -102,9 +102,10 @@ def _checked(document: dict[str, Any]) -> list[str]:
             f"{called} of the same source, time and handling."
         ]
     worst = min(rows, key=lambda row: row["blind"]["p_value"])
+    seen = f"AUC {estimate(worst['blind']['auc'])}, {p_value(worst['blind']['p_value'])}"
     return [
-        f"{blind.capitalize()} could not tell suspect from unpublished {called} (AUC "
-        f"{estimate(worst['blind']['auc'])}, {p_value(worst['blind']['p_value'])}): as far as it sees, the difference is not one of the {called}."
+        f"{blind.capitalize()} could not tell suspect from unpublished {called} ({seen}): as far as it sees, the "
+        "sets do not differ by themselves."
     ]
 
 
@@ -116,7 +117,8 @@ def _power(document: dict[str, Any], rows: list[Row]) -> list[str]:
     needed, most = row["power"]["needed"], row["power"]["sizes"][-1]
     if needed is None:
         return [f"Parts of {most:,} {unit} of each side, or fewer, are told in less than four cases of five."]
-    return [f"{needed:,} {unit} of each side would have been enough to tell, in four cases of five."]
+    fewer = ", or fewer," if needed == row["power"]["sizes"][0] else ""
+    return [f"{needed:,} {unit} of each side{fewer} would have been enough to tell, in four cases of five."]
 
 
 def _people(document: dict[str, Any]) -> list[str]:
