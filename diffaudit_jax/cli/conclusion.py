@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from diffaudit_jax.report import FairnessReport, ReconstructionReport, TablesReport
+from diffaudit_jax.report import DatasetReport, FairnessReport, ReconstructionReport, TablesReport
 from diffaudit_jax.report.extraction import ExtractionReport
 from diffaudit_jax.report.nouns import nouns
+from diffaudit_jax.report.numbers import p_value
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.property import PropertyReport
 from diffaudit_jax.report.reconstruction_verdict import LEAD, bounded, short
@@ -45,6 +46,8 @@ def conclude(report: SavedReport, page: Path) -> None:
         table = _by_share(report.document)
     elif isinstance(report, FairnessReport):
         table = _by_receiver(report.document)
+    elif isinstance(report, DatasetReport):
+        table = _by_set(report.document)
     elif isinstance(report, TablesReport):
         table = _by_measure(report.document)
     elif isinstance(report, ExtractionReport):
@@ -124,6 +127,14 @@ def _by_rule(document: dict[str, Any]) -> Table:
         sides = (rule[side] for side in ("members", "heldout", "copies"))
         counts = (f"{side['found']:,} of {side['of']:,}" if side else "\N{EN DASH}" for side in sides)
         table.add_row(*map(Text, (rule["name"], *counts)))
+    return table
+
+
+def _by_set(document: dict[str, Any]) -> Table:
+    table = Table("suspect set", "p-value", "for all sets", "AUC", "AUC of attacks", box=None, header_style="bold")
+    for row in document["sets"]:
+        told = p_value(row["p_value"]), p_value(row["adjusted"]), estimate(row["auc"]), estimate(row["towards"])
+        table.add_row(*map(Text, (row["name"], *told)))
     return table
 
 

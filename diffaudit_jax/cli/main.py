@@ -35,6 +35,7 @@ from diffaudit_jax.cli.studied import run_study
 from diffaudit_jax.cli.study import VARIED, Study
 from diffaudit_jax.cli.table import TableAudit, run_table
 from diffaudit_jax.cli.train import Train, train
+from diffaudit_jax.cli.verdict import Verdict, run_verdict
 from diffaudit_jax.memory import keep_freed_memory
 from diffaudit_jax.types import InputError, known
 
@@ -47,6 +48,7 @@ Command = (
     | Annotated[Extract, tyro.conf.subcommand("extract")]
     | Annotated[Plan, tyro.conf.subcommand("plan")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Verdict, tyro.conf.subcommand("verdict")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Property, tyro.conf.subcommand("property")]
@@ -65,6 +67,7 @@ NAMES = (
     "extract",
     "plan",
     "check",
+    "verdict",
     "reconstruct",
     "study",
     "property",
@@ -155,6 +158,8 @@ def _run(command: Command) -> None:
         print(f"trained {num} shadows into {out}; next: diffaudit audit {command.run} --out DIR --shadows {out}")
     elif isinstance(command, Extract):
         conclude(run_extract(command), command.out / "report.html")
+    elif isinstance(command, Verdict):
+        conclude(run_verdict(command), command.out / "report.html")
     elif isinstance(command, Plan):
         plan = run_plan(command)
         print(to_json(plan) if command.out is None else f"plan: {command.out}, sha256 {plan['sha256']}\n", end="")

@@ -16,8 +16,8 @@ class DrawReport:
     """Draw a report's page again from its JSON alone, or report on scores that any other tool computed."""
 
     directory: tyro.conf.Positional[Path | None] = None
-    """Directory that holds a report.json, extraction.json, reconstruction.json, study.json, property.json,
-    fairness.json or tables.json, or that file; its report.html is drawn again."""
+    """Directory that holds a report.json, dataset.json, extraction.json, reconstruction.json, study.json,
+    property.json, fairness.json or tables.json, or that file; its report.html is drawn again."""
     scores: Path | None = None
     """File of scores instead: .parquet, .npz or .csv, a row per record.
     It has a column `member` (1 or 0); every other column is taken as an attack, where higher means member."""

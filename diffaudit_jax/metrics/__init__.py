@@ -20,6 +20,13 @@ from diffaudit_jax.metrics.corrected import Rates as Rates
 from diffaudit_jax.metrics.corrected import conditional as conditional
 from diffaudit_jax.metrics.corrected import rogan_gladen as rogan_gladen
 from diffaudit_jax.metrics.corrected import unmixed as unmixed
+from diffaudit_jax.metrics.dataset import DatasetVerdict as DatasetVerdict
+from diffaudit_jax.metrics.dataset import Power as Power
+from diffaudit_jax.metrics.dataset import dataset_verdict as dataset_verdict
+from diffaudit_jax.metrics.dataset import power as power
+from diffaudit_jax.metrics.discoveries import PeopleVerdicts as PeopleVerdicts
+from diffaudit_jax.metrics.discoveries import benjamini_hochberg as benjamini_hochberg
+from diffaudit_jax.metrics.discoveries import people_verdicts as people_verdicts
 from diffaudit_jax.metrics.efficacy import efficacy as efficacy
 from diffaudit_jax.metrics.epsilon import LowerBound as LowerBound
 from diffaudit_jax.metrics.epsilon import one_run as one_run

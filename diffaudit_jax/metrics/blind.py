@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
+from diffaudit_jax.metrics.folds import DESIGN_EFFECT, assign, out_of_fold, shuffled, within_fold_auc
 from diffaudit_jax.metrics.groups import one_each, people
 from diffaudit_jax.metrics.intervals import Estimate, difference
 from diffaudit_jax.metrics.roc import auc, placements
@@ -23,12 +23,6 @@ from diffaudit_jax.metrics.samples import separate, truth
 from diffaudit_jax.metrics.traces import blind_features
 from diffaudit_jax.types import InputError
 
-# Ridge per training row, in units of the features' mean squared length. Of .0001 to .1, less sees translations better
-# and more sees class mixes better; .01 is within .025 AUC of the best for each of five shifts of Fashion-MNIST.
-RIDGE = 0.01
-# Out of fold every pair of rows counts twice, i judged by a classifier that saw j and j by one that saw i, so on a fair
-# split the AUC's variance is twice that of independent scores (1.9 to 2.0 measured over sizes and widths).
-DESIGN_EFFECT = 2.0
 ALARM = 0.01  # one fair split in a hundred is called leaking, so that few detections are hidden behind a false alarm
 
 
@@ -67,44 +61,6 @@ class _Folds(NamedTuple):
     fold: np.ndarray
 
 
-def _assign(member: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Deals the people of each class to the folds in turn, in random order: int [k]."""
-    fold = np.empty(len(member), int)
-    for kind in (member, ~member):
-        rows = rng.permutation(np.flatnonzero(kind))
-        fold[rows] = np.arange(len(rows)) % folds
-    return fold
-
-
-def _out_of_fold(features: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Scores of each fold by ridge regression on the others, for p sets of labels [n, p] at once.
-
-    w = (F'F + ridge n I)^-1 F'(labels - their mean), F the training rows. Each fold's scores are standardised, as
-    every fold has a classifier, and a scale, of its own.
-    """
-    scores = np.empty(labels.shape)
-    for k in range(fold.max() + 1):
-        train, test = fold != k, fold == k
-        f, y = features[train], labels[train]
-        gram = f.T @ f + RIDGE * len(f) * np.eye(f.shape[1])
-        s = features[test] @ np.linalg.solve(gram, f.T @ (y - y.mean(axis=0)))
-        s -= s.mean(axis=0)
-        spread = s.std(axis=0)
-        scores[test] = s / np.where(spread > 0, spread, 1.0)
-    return scores
-
-
-def _within_fold_auc(scores: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Mean over folds of the AUC inside each: pairs across folds would compare two classifiers. [n, p] -> [p]."""
-    areas = []
-    for k in range(fold.max() + 1):
-        y = labels[fold == k]
-        ranks = rankdata(scores[fold == k], axis=0)
-        m = y.sum(axis=0)
-        areas.append(((ranks * y).sum(axis=0) - m * (m + 1) / 2) / (m * (len(y) - m)))
-    return np.mean(areas, axis=0)
-
-
 def _prepare(x: ArrayLike, member: ArrayLike, groups: ArrayLike | None, seed: int, folds: int) -> _Folds:
     """Checks the arguments, makes the features and deals the people to folds."""
     member, x = truth(member), np.asarray(x)
@@ -116,7 +72,7 @@ def _prepare(x: ArrayLike, member: ArrayLike, groups: ArrayLike | None, seed: in
     if not 2 <= folds <= fewest:
         unit = "records" if groups is None else "groups"
         raise InputError(f"folds is {folds}: choose 2 to {fewest}, as the smaller class has {fewest} {unit}.")
-    return _Folds(blind_features(x, seed), codes, member, _assign(member, folds, np.random.default_rng(seed)))
+    return _Folds(blind_features(x, seed), codes, member, assign(member, folds, np.random.default_rng(seed)))
 
 
 def blind_scores(
@@ -139,7 +95,7 @@ def blind_scores(
         is on both sides.
     """
     features, codes, member, fold = _prepare(x, member, groups, seed, folds)
-    return _out_of_fold(features, member[codes, None].astype(np.float64), fold[codes])[:, 0]
+    return out_of_fold(features, member[codes, None].astype(np.float64), fold[codes])[:, 0]
 
 
 def blind_baseline(
@@ -180,13 +136,11 @@ def blind_baseline(
         )
     features, codes, member, fold = _prepare(x, member, groups, seed, folds)
     rng = np.random.default_rng((seed, 1))  # its own stream: the folds do not depend on the number of permutations
-    every = np.repeat(member[:, None].astype(np.float64), 1 + num_permutations, axis=1)
-    for k in range(folds):
-        every[fold == k, 1:] = rng.permuted(every[fold == k, 1:], axis=0)
+    every = shuffled(member, fold, num_permutations, rng)
     every, fold = every[codes], fold[codes]  # from people to their records
-    areas = _within_fold_auc(_out_of_fold(features, every, fold), every, fold)
+    areas = within_fold_auc(out_of_fold(features, every, fold), every, fold)
     p_value = float(np.mean(areas >= areas[0]))  # the true labelling is one of them and counts
-    scores, rows = _out_of_fold(features, every[:, :1], fold)[:, 0], one_each(codes, seed)
+    scores, rows = out_of_fold(features, every[:, :1], fold)[:, 0], one_each(codes, seed)
     area = auc(scores[rows], every[rows, 0], level=level, design_effect=DESIGN_EFFECT)
     return BlindBaseline(area, p_value <= alarm, p_value, num_permutations, scores)
 

@@ -1,5 +1,7 @@
 """From attack scores to a report: JSON, figures, and one page that reads on a phone, a desktop and paper."""
 
+from diffaudit_jax.report.dataset import DatasetReport as DatasetReport
+from diffaudit_jax.report.dataset import dataset_report as dataset_report
 from diffaudit_jax.report.evidence import Trajectory as Trajectory
 from diffaudit_jax.report.extraction import ExtractionReport as ExtractionReport
 from diffaudit_jax.report.extraction import extraction_report as extraction_report

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from diffaudit_jax.report.dataset import DatasetReport
 from diffaudit_jax.report.extraction import ExtractionReport
 from diffaudit_jax.report.fairness import FairnessReport
 from diffaudit_jax.report.property import PropertyReport
@@ -19,6 +20,7 @@ from diffaudit_jax.types import InputError, write_atomic
 REPORTS: tuple[type[SavedReport], ...] = (
     Report,
     ExtractionReport,
+    DatasetReport,
     ReconstructionReport,
     StudyReport,
     PropertyReport,

@@ -17,8 +17,9 @@ KIND = ("--class-conditional", "--learn-sigma", "--predicts", "v", "--schedule",
 TINY = ("--data", "fashion-mnist-2k", "--members", "12", "--nonmembers", "24", "--diffusion-steps", "24", *KIND, *NET)
 TRAIN = (*TINY, "--steps", "4", "--checkpoint-every", "2")
 ASK = ("--times", "6", "--truncate", "0.5", "--block", "16")
-PROGRESS = ("training: ", "auditing: ", "sampling: ", "matching: ", "drawing the bank: ", "training the surrogate: ")
+PROGRESS = ("training: ", "auditing: ", "judging: ", "sampling: ", "matching: ", "drawing the bank: ")
 PROGRESS += (
+    "training the surrogate: ",
     "training shadows: ",
     "asking shadow ",
     "training receivers: ",

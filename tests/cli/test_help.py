@@ -20,6 +20,7 @@ from diffaudit_jax.cli.sample import Sample
 from diffaudit_jax.cli.shadows import Shadows
 from diffaudit_jax.cli.table import TableAudit
 from diffaudit_jax.cli.train import Train
+from diffaudit_jax.cli.verdict import Verdict
 
 from .conftest import TINY
 
@@ -59,6 +60,7 @@ COMMANDS = {
     "extract": Extract,
     "plan": Plan,
     "check": Check,
+    "verdict": Verdict,
     "reconstruct": Reconstruct,
     "property": Property,
     "poison": Poison,

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
 
 from diffaudit_jax.metrics import advantage_over_blind, auc, blind_baseline, blind_scores
-from diffaudit_jax.metrics import blind as blind_room
+from diffaudit_jax.metrics import folds as folds_room
 from diffaudit_jax.metrics.traces import blind_features, principal_components, processing_traces
 from diffaudit_jax.types import InputError
 
@@ -61,9 +61,9 @@ def test_shifted_pools_are_noticed(name):
 def test_processing_is_seen_by_its_traces_not_by_pixels():
     """Coarser grey levels barely move any pixel's mean, and give the pools away completely."""
     x = SHIFTS["grey levels"](pool(), np.random.default_rng(0))
-    labels, fold = MEMBER[:, None].astype(float), blind_room._assign(MEMBER, 5, np.random.default_rng(0))
+    labels, fold = MEMBER[:, None].astype(float), folds_room.assign(MEMBER, 5, np.random.default_rng(0))
     pixels, traces = (
-        blind_room._out_of_fold(f / np.sqrt((f**2).sum(axis=1).mean()), labels, fold)[:, 0]
+        folds_room.out_of_fold(f / np.sqrt((f**2).sum(axis=1).mean()), labels, fold)[:, 0]
         for f in (principal_components(x, 0), processing_traces(x))
     )
     assert auc(pixels, MEMBER).value < 0.7
@@ -97,38 +97,38 @@ def test_shifted_tables_are_noticed_nearly_always():
 def test_scores_are_ridge_regression_on_the_other_folds():
     x, seed, folds = pool(), 3, 4
     ours = blind_scores(x, MEMBER, seed=seed, folds=folds)
-    fold = blind_room._assign(MEMBER, folds, np.random.default_rng(seed))
+    fold = folds_room.assign(MEMBER, folds, np.random.default_rng(seed))
     features = blind_features(x, seed)
     for k in range(folds):
         train, test = fold != k, fold == k
-        ridge = Ridge(blind_room.RIDGE * train.sum(), fit_intercept=False)
+        ridge = Ridge(folds_room.RIDGE * train.sum(), fit_intercept=False)
         theirs = ridge.fit(features[train], MEMBER[train] - MEMBER[train].mean()).predict(features[test])
         np.testing.assert_allclose(ours[test], (theirs - theirs.mean()) / theirs.std(), rtol=1e-6, atol=1e-8)
 
 
 def test_folds_share_both_classes_and_a_row_never_judges_itself():
     x, member = table(0, shift=1.0)
-    fold = blind_room._assign(member, 5, np.random.default_rng(0))
+    fold = folds_room.assign(member, 5, np.random.default_rng(0))
     assert all(((fold == k) & member).sum() == 8 and ((fold == k) & ~member).sum() == 16 for k in range(5))
     features, labels = blind_features(x, 0), member[:, None].astype(float)
     flipped = labels.copy()
     flipped[fold == 2] = 1 - flipped[fold == 2]
-    a, b = (blind_room._out_of_fold(features, y, fold) for y in (labels, flipped))
+    a, b = (folds_room.out_of_fold(features, y, fold) for y in (labels, flipped))
     np.testing.assert_array_equal(a[fold == 2], b[fold == 2])
     assert not np.allclose(a[fold != 2], b[fold != 2])
 
 
 def test_all_permutations_at_once_are_each_on_its_own():
     x, member = table(0)
-    fold = blind_room._assign(member, 5, np.random.default_rng(0))
+    fold = folds_room.assign(member, 5, np.random.default_rng(0))
     labels = np.random.default_rng(1).permuted(np.repeat(member[:, None], 4, axis=1).astype(float), axis=0)
     features = blind_features(x, 0)
-    together = blind_room._out_of_fold(features, labels, fold)
+    together = folds_room.out_of_fold(features, labels, fold)
     for j in range(4):
-        alone = blind_room._out_of_fold(features, labels[:, j : j + 1], fold)
+        alone = folds_room.out_of_fold(features, labels[:, j : j + 1], fold)
         np.testing.assert_allclose(together[:, j : j + 1], alone, rtol=1e-9, atol=1e-9)
         within = [auc(alone[fold == k, 0], labels[fold == k, j]).value for k in range(5)]
-        np.testing.assert_allclose(blind_room._within_fold_auc(alone, labels[:, j : j + 1], fold), np.mean(within))
+        np.testing.assert_allclose(folds_room.within_fold_auc(alone, labels[:, j : j + 1], fold), np.mean(within))
 
 
 def test_bytes_and_signed_floats_are_the_same_pictures():
