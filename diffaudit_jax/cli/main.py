@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             _fail(
                 "the device is out of memory: train with a smaller --batch (--microbatch with --dp) or --channels, "
-                "the other commands with a smaller --block."
+                "shadows with a smaller --together, the other commands with a smaller --block."
             )
         except KeyboardInterrupt:
             anew = words[:1] in (

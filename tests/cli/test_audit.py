@@ -167,7 +167,7 @@ def test_out_of_memory_says_what_to_make_smaller(refused, monkeypatch, trained, 
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
 
     monkeypatch.setattr("diffaudit_jax.cli.audit.audit_subject", exhausted)
-    assert "--channels, the other commands with a smaller --block." in refused(
+    assert "smaller --together, the other commands with a smaller --block." in refused(
         "audit", trained, "--out", tmp_path, *ASK
     )
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import warnings
 
 import jax
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from diffaudit_jax import data, training
 from diffaudit_jax.auditing import Observations
 from diffaudit_jax.cli import main
-from diffaudit_jax.cli.shadowed import without
+from diffaudit_jax.cli.asked import Asked, queries_of, split_of
+from diffaudit_jax.cli.shadowed import Shadowed, compared, without
 from diffaudit_jax.cli.shadows import tossed
+from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.stream import Stream
 
 from .conftest import contents, scores
@@ -83,7 +86,7 @@ def test_an_audit_compares_each_attack_with_the_shadows(shadows, audited, run):
 
 
 def test_what_was_asked_is_not_asked_again(diffaudit, monkeypatch, run, shadows, audited, tmp_path):
-    """Of the same run nothing; of another run of the same records, whose members are others, that run alone."""
+    """Of another run of the same records, whose members are others, that run alone is asked."""
     asked = []
     call = Stream.__call__
 
@@ -94,8 +97,6 @@ def test_what_was_asked_is_not_asked_again(diffaudit, monkeypatch, run, shadows,
     monkeypatch.setattr(Stream, "__call__", counted)
     before = contents(shadows)
     words = ("--shadows", shadows, *ASK)
-    assert diffaudit("audit", run, "--out", audited, *words).code == 0
-    assert asked == []
     shutil.copytree(run, tmp_path / "other")
     config = json.loads((run / "run.json").read_text())
     sides = config["split"]
@@ -161,16 +162,20 @@ def test_what_is_no_shadow_or_has_none_is_refused(refused, run, shadows, tmp_pat
     assert "is no run directory" in refused("shadows", shadows, *at)
 
 
-def test_shadows_of_another_recipe_are_noted(diffaudit, run, shadows, audited, tmp_path):
-    other = tmp_path / "shadows"
-    shutil.copytree(shadows, other)
+def test_shadows_of_another_recipe_are_noted(run, shadows, tmp_path):
+    other = changed(shadows, tmp_path / "shadows")
     record = json.loads((other / "shadows.json").read_text())
     record["recipe"]["learning_rate"] = 1.0
     (other / "shadows.json").write_text(json.dumps(record))
-    shutil.copytree(audited, tmp_path / "audit")
-    ended = diffaudit("audit", run, "--out", tmp_path / "audit", "--shadows", other, *ASK)
-    assert ended.code == 0
-    assert any("were trained otherwise than the run (other recipe)" in line for line in ended.err)
+    subject = load_subject(run, Weights())
+    queries = queries_of(split_of(Asked(), run, subject), subject.target.num_classes)
+    with pytest.warns(UserWarning, match=r"were trained otherwise than the run \(other recipe\): "):
+        compared(Shadowed(other), ("eps-loss",), subject, queries, run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = compared(Shadowed(shadows), ("eps-loss",), subject, queries, run)
+    assert found is not None
+    np.testing.assert_array_equal(found.queries.row, np.sort(queries.row))
 
 
 def test_people_and_equal_records_are_inside_as_a_whole():

@@ -14,13 +14,15 @@ from diffaudit_jax.models import tabddpm
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.training import Recipe, fit, fit_many, fit_table, load_many, load_run, loop, many, tables
 from diffaudit_jax.training.parts import drawn, parts_of
-from diffaudit_jax.training.state import Data
+from diffaudit_jax.training.state import Data, example_loss, init_state
 from diffaudit_jax.types import InputError
+from tests.oracles import conv
 from tests.training.runs import MODEL, PROCESS, SHAPE
 
 KEY = jax.random.key(3)
 NUM = 3
 RECIPE = Recipe(num_steps=6, batch_size=4, learning_rate=1e-2, warmup_steps=2)
+NETWORK = conv(PROCESS, SHAPE, channels=4).network
 TABLE = tabddpm(2, (3,), num_classes=2, widths=(8,), dim=8, num_steps=10)
 
 
@@ -109,10 +111,13 @@ def test_each_is_the_model_trained_alone_and_together_they_differ_by_roundings(m
 
 
 def in_float64(make):
-    """Makes what is trained begin in float64."""
+    """Makes what is trained begin in float64; of images, a network of two convolutions, which compiles quickly."""
 
     def made(*arguments):
         trainee = make(*arguments)
+        if make.__name__ == "images":
+            loss = example_loss(NETWORK, PROCESS, RECIPE)
+            trainee = trainee._replace(init=lambda key: init_state(key, NETWORK, RECIPE), loss=loss)
         return trainee._replace(init=lambda key: _wider(trainee.init(key)))
 
     return made
