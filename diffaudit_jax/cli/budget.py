@@ -24,7 +24,7 @@ from diffaudit_jax.types import InputError, write_atomic
 
 RESERVE = 0.2
 """Share of the time that is not planned: for the report, and for a machine that is slower than it was."""
-PATIENCE = 0.2
+PATIENCE = 1 / 3
 """Share of the time after which no further attack is timed."""
 GRIDS = (10, 20, 50, 100, 200, 500)
 """Numbers of times that are tried, up to --times."""

@@ -71,12 +71,14 @@ def cost_passes(
     Returns:
       Pass -> what it takes.
     """
-    made = {num: _made(subject, names, replace(asking, times=num), seed) for num in times}
     begun, costs, bank = time.monotonic(), {}, None
-    for where in sorted(made[times[0]], key=_rank):
+    ends = times[0], times[-1]
+    for group in _groups(names):
         if costs and time.monotonic() - begun > patience:
             break
-        each = made[times[0]][where]
+        # Making attacks draws their noise, which takes time too: not before it is their turn.
+        made = [_made(subject, group, replace(asking, times=num), seed) for num in ends]
+        ((where, each),) = made[0].items()
         with stage(f"timing: {where}"):
             found = measure(each.attack, subject.target, classes, block=block, mesh=mesh)
         needs = {}
@@ -86,7 +88,8 @@ def cost_passes(
             needs = {} if bank is None else {"bank": bank}
             if where == "surrogate":
                 needs |= {"surrogate": _surrogate(subject, asking, found, calls_of(each.attack))}
-        calls = {num: calls_of(made[num][where].attack) for num in times}
+        # Of every attack they grow by as much for each further time, if at all.
+        calls = dict(zip(times, _between(ends, [calls_of(some[where].attack) for some in made], times), strict=True))
         least = max(1, calls[times[0]])
         per_query = {num: found.per_query * max(1, count) / least for num, count in calls.items()}
         cost = Cost(found.compile, per_query, needs, each.attack.spec.access != "black")
@@ -94,8 +97,18 @@ def cost_passes(
     return costs
 
 
-def _rank(where: str) -> tuple[int, str]:
-    return (PRIORITY.index(where) if where in PRIORITY else len(PRIORITY)), where
+def _between(ends: tuple[int, int], calls: Sequence[int], times: Sequence[int]) -> list[int]:
+    """Returns the calls at all times, on the line between those at the two ends."""
+    return [int(count) for count in np.rint(np.interp(times, ends, calls))]
+
+
+def _groups(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Returns the names of each pass, in the planner's order; what it does not know comes last."""
+    known = [observed for some in PRIORITY.values() for observed in some]
+    others = dict.fromkeys(ENTRIES[name].observed for name in names if ENTRIES[name].observed not in known)
+    passes_of = (*PRIORITY.values(), *((observed,) for observed in others))
+    groups = (tuple(name for name in names if ENTRIES[name].observed in some) for some in passes_of)
+    return [group for group in groups if group]
 
 
 def _made(subject: Subject, names: tuple[str, ...], asking: Asking, seed: int) -> dict[str, Pass]:
