@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diffaudit_jax.report import FairnessReport, ReconstructionReport, TablesReport
+from diffaudit_jax.report.lower_bound import in_short
 from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.page import estimate, shares
 from diffaudit_jax.report.property import PropertyReport
@@ -50,6 +51,8 @@ def conclude(report: SavedReport, page: Path) -> None:
         table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
     verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
     console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
+    for sentence in in_short(report.document):
+        console.print(Text(sentence), "", sep="\n")
     print(f"report: {page}")
 
 
