@@ -10,6 +10,7 @@ from rich.text import Text
 
 from diffaudit_jax.report import DatasetReport, FairnessReport, ReconstructionReport, TablesReport
 from diffaudit_jax.report.extraction import ExtractionReport
+from diffaudit_jax.report.lower_bound import in_short
 from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import p_value
 from diffaudit_jax.report.page import estimate, shares
@@ -56,6 +57,8 @@ def conclude(report: SavedReport, page: Path) -> None:
         table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
     verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
     console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
+    for sentence in in_short(report.document):
+        console.print(Text(sentence), "", sep="\n")
     print(f"report: {page}")
 
 

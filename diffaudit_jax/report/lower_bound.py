@@ -135,5 +135,11 @@ def explained(document: Mapping[str, Any]) -> Bounds | None:
     return Bounds(sentences, warning, axis)
 
 
+def in_short(document: Mapping[str, Any]) -> list[str]:
+    """Returns lines for a terminal: the bound of the best attack, and a warning; none without coins."""
+    told = explained(document)
+    return [] if told is None else [told.sentences[1], *filter(None, [told.warning])]
+
+
 def _told(bound: LowerBound) -> dict[str, Any]:
     return {"epsilon": bound.epsilon, "guesses": bound.guesses, "correct": bound.correct}

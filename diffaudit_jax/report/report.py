@@ -3,7 +3,7 @@
 from markupsafe import escape
 
 from diffaudit_jax.report.document import SCHEMA, read_document
-from diffaudit_jax.report.lower_bound import explained
+from diffaudit_jax.report.lower_bound import in_short
 from diffaudit_jax.report.numbers import estimate, percent, shares
 from diffaudit_jax.report.page import render
 from diffaudit_jax.report.saved import Kind, SavedReport
@@ -32,8 +32,7 @@ class Report(SavedReport):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         verdict = self.document["verdict"]
-        bounds = explained(self.document)
-        said = [] if bounds is None else ["", *bounds.sentences[1:2], *([bounds.warning] if bounds.warning else [])]
+        said = [line for sentence in in_short(self.document) for line in ("", sentence)]
         return "\n".join([f"{verdict['label']}: {verdict['headline']}", "", *lines, *said])
 
     def _repr_html_(self) -> str:

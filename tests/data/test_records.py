@@ -43,10 +43,18 @@ def test_round_trip_through_json(made):
     np.testing.assert_array_equal(back.queries.x, made.queries.x)
     np.testing.assert_array_equal(back.queries.cond, made.queries.cond)
     np.testing.assert_array_equal(back.member, made.member)
+    assert back.coin == made.coin
     np.testing.assert_array_equal(back.training.rows, made.training.rows)
     assert back.by == made.by
     if made.by == "group":
         np.testing.assert_array_equal(back.groups, made.groups)
+
+
+def test_a_coin_is_recorded_and_one_that_is_not_was_not_tossed():
+    record = to_record(SPLITS["coin"])
+    assert record["coin"] == 0.5
+    assert to_record(SPLITS["plain"])["coin"] is None
+    assert from_record({name: part for name, part in record.items() if name != "coin"}, POOL).coin is None
 
 
 def test_a_split_by_group_needs_the_groups_again():

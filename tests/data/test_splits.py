@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from diffaudit_jax.data import check_overlap, concatenate, distinct, from_arrays, pair, renumbered, split, split_coin
 from diffaudit_jax.data.draws import coins, draws
+from diffaudit_jax.data.table import Table
 from diffaudit_jax.types import InputError
 
 KEY = jax.random.key(7)
@@ -178,6 +179,18 @@ def test_coin_splits_ask_and_train_on_what_they_say(queries, always, prob, seed)
     trained = parts.training.rows
     assert len(set(trained.tolist())) == len(trained) == parts.member.sum() + always
     np.testing.assert_array_equal(np.isin(parts.queries.row, trained), parts.member)
+    assert parts.coin == prob
+
+
+def test_coins_are_tossed_for_tables_too_and_only_there():
+    table = Table({"a": np.arange(40.0)}, np.arange(40), "forty")
+    parts = split_coin(KEY, table, queries=30, always=5)
+    assert parts.always is not None
+    sides = [side.rows for side in (parts.members, parts.nonmembers, parts.always)]
+    assert len(np.unique(np.concatenate(sides))) == len(sides[0]) + len(sides[1]) + 5 == 35
+    with pytest.raises(InputError, match="39 records of forty are there twice"):
+        split_coin(KEY, Table({"a": np.zeros(40)}, np.arange(40), "forty"), queries=40)
+    assert split(KEY, POOL, members=5, nonmembers=5).coin is None
 
 
 @pytest.mark.parametrize("by", ["record", "group"])
