@@ -1,8 +1,8 @@
 """Which training records a generator gives away whole: its samples matched to them, and to as many it has not seen.
 
     l2         d(x, g) <= delta: (d, delta)-extraction
-    adaptive   d(x, g) <= alpha times the mean of d(g, .) over the records nearest to g, which asks less of a sample
-               that is far from everything, and more of one that is near to much
+    adaptive   d(x, g) <= alpha times the mean of d(g, .) over the records nearest to g, x the nearest of all: less is
+               asked of a sample that is far from everything, and more of one that is near to much
     ssim       adaptive, and the two images are alike in structure
     calibrated adaptive, and the ratio is below that of all but 1 % of held-out records
 
@@ -44,8 +44,8 @@ class Found(NamedTuple):
       rule: "l2", "adaptive", "ssim" (of images) or "calibrated" (beside held-out records).
       limit: Greatest distance, or ratio, at which a record counts as extracted, of "calibrated" not itself one; of
         "ssim" the least likeness.
-      value: The best of each record over samples, float64 [m]; of "ssim" that of the adaptive rule's sample, and NaN
-        where that rule finds none.
+      value: The best of each record over samples, float64 [m], infinite where there is none; of "ssim" that of the
+        adaptive rule's sample, and NaN where that rule finds none.
       sample: Which sample that is, int64 [m].
       extracted: Whether a sample gives the record away, bool [m].
       copies: Whether each sample gives the record nearest to it away, bool [n].
