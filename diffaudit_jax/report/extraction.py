@@ -73,7 +73,7 @@ def extraction_report(
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "title": title or "Which training records the samples give away",
+        "title": title or f"Which training {RECORD if table else IMAGE}s the samples give away",
         "level": float(level),
         "noun": RECORD if table else IMAGE,
         "counts": {

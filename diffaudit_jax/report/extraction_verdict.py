@@ -103,7 +103,8 @@ def _suspected(document: dict[str, Any]) -> list[str]:
     clusters = document["clusters"]
     if not clusters["found"]:
         return ["No sample comes again and again, which is how somebody without the training data finds copies."]
+    kinds = "kind of sample that comes" if clusters["found"] == 1 else "kinds of samples that come"
     return [
-        f"Somebody who has only the samples sees {clusters['found']:,} that come again and again; "
-        f"{clusters['right']:,} of these are around copies of training {nouns(document)}."
+        f"Somebody who has only the samples sees {clusters['found']:,} {kinds} again and again; copies of training "
+        f"{nouns(document)} are among {clusters['right']:,} of these."
     ]
