@@ -81,7 +81,6 @@ def run_extract(options: Extract) -> ExtractionReport:
             rows=sides.rows,
             delta=options.delta,
             show_images=options.show_images,
-            seed=options.seed,
             provenance=sides.told,
         )
         show(1, 1)

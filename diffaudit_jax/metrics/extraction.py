@@ -1,8 +1,8 @@
 """Which training records a generator gives away whole: its samples matched to them, and to as many it has not seen.
 
     l2         d(x, g) <= delta: (d, delta)-extraction
-    adaptive   d(x, g) <= alpha times the mean of d(g, .) over the records nearest to g, which asks less of a sample
-               that is far from everything, and more of one that is near to much
+    adaptive   d(x, g) <= alpha times the mean of d(g, .) over the records nearest to g, x the nearest of all: less is
+               asked of a sample that is far from everything, and more of one that is near to much
     ssim       adaptive, and the two images are alike in structure
     calibrated adaptive, and the ratio is below that of all but 1 % of held-out records
 
@@ -22,7 +22,7 @@ from diffaudit_jax.metrics.clusters import Cluster, clusters
 from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson
 from diffaudit_jax.metrics.likeness import distances, ssim
 from diffaudit_jax.metrics.matching import Match, match
-from diffaudit_jax.metrics.points import Images, Points, distinct, points, size, take
+from diffaudit_jax.metrics.points import Images, Points, check_apart, distinct, joined, points, size, take
 from diffaudit_jax.types import InputError
 
 DELTA = {"images": 0.1, "tables": 0.02}
@@ -44,11 +44,11 @@ class Found(NamedTuple):
       rule: "l2", "adaptive", "ssim" (of images) or "calibrated" (beside held-out records).
       limit: Greatest distance, or ratio, at which a record counts as extracted, of "calibrated" not itself one; of
         "ssim" the least likeness.
-      value: The best of each record over samples, float64 [m]; of "ssim" that of the adaptive rule's sample, and NaN
-        where that rule finds none.
+      value: The best of each record over samples, float64 [m], infinite where there is none; of "ssim" that of the
+        adaptive rule's sample, and NaN where that rule finds none.
       sample: Which sample that is, int64 [m].
       extracted: Whether a sample gives the record away, bool [m].
-      copies: Whether each sample gives the record nearest to it away, bool [n].
+      copies: Whether each sample gives the record nearest to it away, and that is one of these, bool [n].
     """
 
     rule: str
@@ -67,7 +67,7 @@ class Extraction(NamedTuple):
       times: How often it is there, int64 [m].
       limits: What the rules were.
       members: What each rule finds of the distinct members.
-      heldout: What it finds of at most as many held-out records; None without.
+      heldout: What it finds of the distinct held-out records; None without.
       near: Training records within delta of each distinct member, itself and each of its copies too, int64 [m]: k of
         (k, d, delta)-eidetic memory.
       clusters: Samples that come again and again, found without the members.
@@ -101,10 +101,12 @@ def extract(
     neighbours: int = 50,
     likeness: float = 0.8,
     floor: float = 0.01,
-    smallest: int = 10,
-    seed: int = 0,
+    smallest: int = 5,
 ) -> Extraction:
-    """Matches samples to the records that trained their generator, and to as many that did not.
+    """Matches samples to the records that trained their generator, and to others that did not.
+
+    Members and held-out records are compared as one set, so that each is as likely to be found if the generator has
+    seen none, however many there are of either.
 
     Args:
       generated: Samples.
@@ -112,19 +114,18 @@ def extract(
       heldout: Records of the same source, none of them a member; None for no floor.
       delta: Greatest distance of the l2 rule and of clusters; 0.1 of images and 0.02 of tables if None.
       alpha: Share of the distance to its neighbours within which a sample counts as a copy.
-      neighbours: Nearest distinct records of a side, the nearest itself among them, over which that distance is
-        averaged; all but one where there are fewer.
+      neighbours: Distinct records of either side nearest to a sample, the nearest itself among them, over which that
+        distance is averaged; all but one where there are fewer.
       likeness: Structural similarity from which images are alike.
       floor: Share of held-out records, at most, that the calibrated rule finds.
       smallest: Samples of a cluster, at least.
-      seed: Which held-out records are taken, where there are more than distinct members.
 
     Returns:
       What each rule finds. Time grows as n (n + members) d.
 
     Raises:
-      InputError: if a setting is out of range, shapes or columns differ, or there are fewer than 3 distinct members
-        or held-out records.
+      InputError: if a setting is out of range, shapes or columns differ, a record is on both sides, or there are fewer
+        than 3 distinct ones.
 
     References:
       Carlini et al. 2023, https://arxiv.org/abs/2301.13188 (definitions 1 and 2, section 5.1)
@@ -137,31 +138,29 @@ def extract(
             f"give a distance from 0, a share up to 1, 2 neighbours or more, a likeness up to 1 and a share below 1."
         )
     sides = {"generated": generated, "members": members} | ({} if heldout is None else {"heldout": heldout})
-    samples, *compared = points(sides)
+    samples, trained, *fresh = points(sides)
     first, times = distinct(members)
-    compared[0] = take(compared[0], first)
+    trained = take(trained, first)
     if heldout is not None:
-        others = distinct(heldout)[0]
-        if len(others) > len(first):
-            others = np.sort(np.random.default_rng(seed).choice(others, len(first), replace=False))
-        compared[1] = take(compared[1], others)
-    least = min(map(size, compared))
-    if least < 3:
-        raise InputError(f"{least} different members or held-out records are too few to compare: give 3 or more.")
-    limits = Limits(delta, alpha, min(neighbours, least - 1), likeness)
-    matches = [match(samples, side, limits.neighbours, alpha) for side in compared]
-    found = [_fixed(samples, *each, limits) for each in zip(compared, matches, strict=True)]
-    if heldout is not None:
-        fresh = np.sort(matches[1].adaptive)
-        limit = min(1.0, float(fresh[int(floor * len(fresh))]))
-        found = [(*rules, _calibrated(each, limit)) for rules, each in zip(found, matches, strict=True)]
+        check_apart(members, heldout)
+        fresh = [take(fresh[0], distinct(heldout)[0])]
+    union = joined([trained, *fresh])
+    if size(union) < 3:
+        raise InputError(f"{size(union)} different records are too few to compare: give 3 or more.")
+    limits = Limits(delta, alpha, min(neighbours, size(union) - 1), likeness)
+    matched, m = match(samples, union, limits.neighbours, alpha), len(first)
+    found = _fixed(samples, union, matched, limits)
+    if fresh:
+        ratios = np.sort(matched.adaptive[m:])
+        found = *found, _calibrated(matched, min(1.0, float(ratios[int(floor * len(ratios))])))
+    ours = matched.nearest < m
     return Extraction(
         first,
         times,
         limits,
-        found[0],
-        found[1] if heldout is not None else None,
-        _near(compared[0], times, delta),
+        tuple(_part(rule, slice(m), ours) for rule in found),
+        tuple(_part(rule, slice(m, None), ~ours) for rule in found) if fresh else None,
+        _near(trained, times, delta),
         tuple(clusters(samples, delta, smallest=smallest)),
     )
 
@@ -209,6 +208,12 @@ def _fixed(samples: Points, records: Points, match: Match, limits: Limits) -> tu
 def _calibrated(match: Match, limit: float) -> Found:
     below = match.adaptive < limit
     return Found("calibrated", limit, match.adaptive, match.adaptive_at, below, match.ratio < limit)
+
+
+def _part(found: Found, side: slice, ours: np.ndarray) -> Found:
+    """Returns what a rule finds of one side, and the samples whose nearest record is of it."""
+    kept = {name: getattr(found, name)[side] for name in ("value", "sample", "extracted")}
+    return found._replace(**kept, copies=found.copies & ours)
 
 
 def _near(members: Points, times: np.ndarray, delta: float) -> np.ndarray:

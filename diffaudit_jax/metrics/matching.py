@@ -15,7 +15,7 @@ class Match(NamedTuple):
     Attributes:
       l2: Distance of each record to the nearest sample, float64 [m].
       l2_at: That sample, int64 [m].
-      adaptive: The smallest ratio of each record over samples, float64 [m].
+      adaptive: The smallest ratio of each record over the samples that it is nearest to, infinite without, float64 [m].
       adaptive_at: That sample, int64 [m].
       nearest: The record nearest to each sample, int64 [n].
       far: The distance between them, float64 [n].
@@ -34,7 +34,9 @@ class Match(NamedTuple):
 def match(samples: Points, records: Points, neighbours: int, alpha: float) -> Match:
     """Compares samples with records that differ from one another.
 
-        ratio(x, g) = d(x, g) / (alpha times the mean of d(g, .) over the records nearest to g)
+        ratio(g) = d(x, g) / (alpha times the mean of d(g, .) over the records nearest to g),   x the nearest of all
+
+    A copy of one record is not far from others like it: by its ratio a sample tells of the nearest one only.
 
     Args:
       samples: What a generator drew.
@@ -43,15 +45,16 @@ def match(samples: Points, records: Points, neighbours: int, alpha: float) -> Ma
       alpha: As above.
     """
     m, n = size(records), size(samples)
-    best, at = np.full((2, m), np.inf), np.zeros((2, m), np.int64)
-    nearest, far = np.empty(n, np.int64), np.empty((2, n))
+    l2, l2_at = np.full(m, np.inf), np.zeros(m, np.int64)
+    nearest, far, around = np.empty(n, np.int64), np.empty(n), np.empty(n)
     for part, d in distances(samples, records):
-        around = np.partition(d, neighbours - 1, axis=1)[:, :neighbours].mean(axis=1)
-        nearest[part] = d.argmin(axis=1)
-        for i, values in enumerate((d, d / (alpha * around[:, None]))):
-            rows = values.argmin(axis=0)
-            lowest = values[rows, np.arange(m)]
-            better = lowest < best[i]
-            best[i, better], at[i, better] = lowest[better], rows[better] + part.start
-            far[i, part] = values[np.arange(len(d)), nearest[part]]
-    return Match(best[0], at[0], best[1], at[1], nearest, *far)
+        around[part] = np.partition(d, neighbours - 1, axis=1)[:, :neighbours].mean(axis=1)
+        nearest[part], far[part] = d.argmin(axis=1), d.min(axis=1)
+        rows, lowest = d.argmin(axis=0), d.min(axis=0)
+        better = lowest < l2
+        l2[better], l2_at[better] = lowest[better], rows[better] + part.start
+    ratio = far / (alpha * around)
+    adaptive, adaptive_at = np.full(m, np.inf), np.zeros(m, np.int64)
+    order = np.argsort(ratio, kind="stable")[::-1]  # of those written to one place the last one stays
+    adaptive[nearest[order]], adaptive_at[nearest[order]] = ratio[order], order
+    return Match(l2, l2_at, adaptive, adaptive_at, nearest, far, ratio)

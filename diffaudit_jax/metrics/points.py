@@ -1,6 +1,6 @@
 """Images and records of tables as points of one space, and which of them are the same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -35,14 +35,31 @@ def points(sides: Mapping[str, Images | Table]) -> list[Points]:
 
 def distinct(records: Images | Table) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
     """Returns where each different record is first, in order, and how often it is there."""
-    if isinstance(records, Table):
-        keys = records.hashes()
-    else:
-        rows = np.ascontiguousarray(records.reshape(len(records), -1))
-        keys = rows.view(f"V{rows.shape[1]}")[:, 0]
-    _, first, times = np.unique(keys, return_index=True, return_counts=True)
+    _, first, times = np.unique(_keys(records), return_index=True, return_counts=True)
     order = np.argsort(first)
     return first[order], times[order]
+
+
+def check_apart(members: Images | Table, heldout: Images | Table) -> None:
+    """Refuses sets that share a record.
+
+    Raises:
+      InputError: if they do.
+    """
+    if shared := len(np.intersect1d(_keys(members), _keys(heldout))):
+        raise InputError(f"{shared} held-out records are members as well: take them out of one side.")
+
+
+def joined(sides: Sequence[Points]) -> Points:
+    """Returns sets of one space as one."""
+    first = sides[0]
+    if not isinstance(first, Mixed):
+        return np.concatenate([side for side in sides if not isinstance(side, Mixed)])
+    tables = [side for side in sides if isinstance(side, Mixed)]
+    parts = (
+        {name: np.concatenate([table[i][name] for table in tables]) for name in first[i]} for i in range(1, len(first))
+    )
+    return Mixed(sum(table.size for table in tables), *parts)
 
 
 def take(side: Points, rows: Int[np.ndarray, " some"]) -> Points:
@@ -53,6 +70,14 @@ def take(side: Points, rows: Int[np.ndarray, " some"]) -> Points:
 def size(side: Points) -> int:
     """Returns how many records there are."""
     return side.size if isinstance(side, Mixed) else len(side)
+
+
+def _keys(records: Images | Table) -> np.ndarray:
+    """Returns what is equal for equal records and no others."""
+    if isinstance(records, Table):
+        return records.hashes()
+    rows = np.ascontiguousarray(records.reshape(len(records), -1))
+    return rows.view(f"V{rows.shape[1]}")[:, 0]
 
 
 def _table(side: Images | Table, name: str) -> Table:

@@ -39,7 +39,6 @@ def extraction_report(
     rows: Int[np.ndarray, " members"] | None = None,
     show_images: int = 0,
     level: float = LEVEL,
-    seed: int = 0,
     provenance: dict[str, Any] | None = None,
     title: str | None = None,
     **settings: Any,
@@ -53,7 +52,6 @@ def extraction_report(
       rows: What each member is called; its position if None.
       show_images: How many training images are shown, each beside the sample that gives it away.
       level: Confidence level of each interval.
-      seed: Seed of what is drawn at random.
       provenance: Where the samples come from, as JSON.
       title: Title of the page.
       **settings: Of `metrics.extract`.
@@ -68,14 +66,14 @@ def extraction_report(
     if show_images < 0 or (show_images and table):
         what = "shows images, and these are records of a table: leave it out" if table else "is 0 or more"
         raise InputError(f"show_images {what}, got {show_images}.")
-    found = extract(generated, members, heldout, seed=seed, **settings)
+    found = extract(generated, members, heldout, **settings)
     called = np.arange(len(members)) if rows is None else np.asarray(rows)
     decisive = found.members[-1]
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "title": title or "Which training records the samples give away",
+        "title": title or f"Which training {RECORD if table else IMAGE}s the samples give away",
         "level": float(level),
         "noun": RECORD if table else IMAGE,
         "counts": {

@@ -30,9 +30,4 @@ def limits(document: dict[str, Any]) -> list[str]:
         f"Held-out {noun} stand for what a model comes close to that has not seen them. If they are of another time or "
         "place, or some are nearly the same as training ones, the comparison is off."
     )
-    if counts["heldout"] < counts["distinct"]:
-        sentences.append(
-            f"There are {counts['heldout']:,} held-out and {counts['distinct']:,} different training {noun}: fewer "
-            "are further apart, which makes the rules that look at neighbours find more of them."
-        )
     return sentences

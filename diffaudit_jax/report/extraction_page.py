@@ -8,14 +8,15 @@ from diffaudit_jax.report.numbers import p_value, percent, shares
 from diffaudit_jax.report.page import flat, inline, own_text, template_environment
 from diffaudit_jax.report.tables_page import number
 
-CLASSES = {"extracted": "detected", "unseen": "not-detected", "unjudged": "too-small"}
+CLASSES = {"extracted": "detected", "undecided": "split-leaks", "unseen": "not-detected", "unjudged": "too-small"}
 
 
 def ruled(rule: dict[str, Any], document: dict[str, Any]) -> tuple[str, str]:
     """Returns what a rule is called on the page, and what it asks for."""
     settings, limit = document["settings"], rule["limit"]
     alpha, neighbours = settings["alpha"], settings["neighbours"]
-    mean = f"the mean distance of the sample to its {neighbours:.0f} nearest training {nouns(document)}"
+    held = "" if document["counts"]["heldout"] is None else " and held-out"
+    mean = f"the mean distance of the sample to the {neighbours:.0f} nearest training{held} {nouns(document)}"
     told = {
         "l2": ("near", f"distance at most {limit:g}"),
         "adaptive": ("near for its surroundings", f"distance at most {alpha:g} times {mean}"),

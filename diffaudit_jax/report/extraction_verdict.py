@@ -2,7 +2,8 @@
 
 unjudged   there are no held-out records: what is near a training record may be near anything of the source
 extracted  the decisive rule finds more training records than chance explains
-unseen     it does not
+undecided  it finds some, but no more than chance may
+unseen     it finds none
 """
 
 from typing import Any
@@ -10,7 +11,12 @@ from typing import Any
 from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import p_value, percent, shares
 
-LABELS = {"unjudged": "Cannot be judged", "extracted": "Training data given away", "unseen": "No copies seen"}
+LABELS = {
+    "unjudged": "Cannot be judged",
+    "extracted": "Training data given away",
+    "undecided": "Copies, or chance",
+    "unseen": "No copies seen",
+}
 
 
 def verdict(document: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +49,9 @@ def _level(document: dict[str, Any]) -> str:
     p = decisive(document)["p_value"]
     if p is None:
         return "unjudged"
-    return "extracted" if p <= 1 - document["level"] else "unseen"
+    if p <= 1 - document["level"]:
+        return "extracted"
+    return "undecided" if decisive(document)["members"]["found"] else "unseen"
 
 
 def _headline(document: dict[str, Any], rule: dict[str, Any]) -> str:
@@ -59,10 +67,13 @@ def _headline(document: dict[str, Any], rule: dict[str, Any]) -> str:
 def _floor(document: dict[str, Any], rule: dict[str, Any]) -> list[str]:
     if rule["heldout"] is None:
         return []
-    return [
+    sentences = [
         f"If the model knew nothing of its training {nouns(document)}, at most about {by_chance(document):.1f} would "
         f"be so close by chance ({p_value(rule['p_value'])})."
     ]
+    if _level(document) == "undecided":
+        sentences.append(f"More held-out {nouns(document)} would tell these from chance, or more samples.")
+    return sentences
 
 
 def _repeated(document: dict[str, Any]) -> list[str]:
@@ -92,7 +103,8 @@ def _suspected(document: dict[str, Any]) -> list[str]:
     clusters = document["clusters"]
     if not clusters["found"]:
         return ["No sample comes again and again, which is how somebody without the training data finds copies."]
+    kinds = "kind of sample that comes" if clusters["found"] == 1 else "kinds of samples that come"
     return [
-        f"Somebody who has only the samples sees {clusters['found']:,} that come again and again; "
-        f"{clusters['right']:,} of these are around copies of training {nouns(document)}."
+        f"Somebody who has only the samples sees {clusters['found']:,} {kinds} again and again; copies of training "
+        f"{nouns(document)} are among {clusters['right']:,} of these."
     ]

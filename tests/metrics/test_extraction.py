@@ -97,8 +97,8 @@ def test_planted_copies_are_found_and_nothing_else(planted):
         np.testing.assert_array_equal(rule.copies, np.arange(140) >= 100)
         rows = [(each.times, each.records, each.extracted) for each in recall(rule, found.times)]
         assert rows == [(1, 30, 15), (10, 6, 3), (100, 4, 2)]
-        # All 20 of 80 on one side.
-        assert beyond_chance(rule, floor) == pytest.approx(math.comb(40, 20) / math.comb(80, 20), rel=1e-9)
+        # All 20 of 100 on one side.
+        assert beyond_chance(rule, floor) == pytest.approx(math.comb(40, 20) / math.comb(100, 20), rel=1e-9)
     assert [each.rule for each in found.members] == ["l2", "adaptive", "ssim", "calibrated"]
     np.testing.assert_array_equal(found.near, TIMES[::-1])  # only copies of a record are near it
     sample = found.members[1].sample[expected]
@@ -116,23 +116,22 @@ def test_rules_are_those_of_loops(monkeypatch):
     members = np.concatenate([members, members[:2]])
     settings = {"delta": 0.06, "alpha": 0.9, "neighbours": 4, "floor": 0.3}
     found = extract(generated, members, others, **settings)
-    ratios = []
-    for side, rules in ((members[:7], found.members), (others, found.heldout)):
-        plain, adaptive = rules[:2]
-        far = np.array([[slow_distance(x, g) for g in generated] for x in side])
-        ratio = np.array([[slow_ratio(x, g, side, 4, 0.9) for g in generated] for x in side])
-        ratios.append(ratio.min(axis=1))
-        np.testing.assert_allclose(plain.value, far.min(axis=1), rtol=1e-14)
-        np.testing.assert_array_equal(plain.sample, far.argmin(axis=1))
-        np.testing.assert_array_equal(plain.extracted, far.min(axis=1) <= 0.06)
-        np.testing.assert_array_equal(plain.copies, far.min(axis=0) <= 0.06)
-        np.testing.assert_allclose(adaptive.value, ratio.min(axis=1), rtol=1e-14)
-        np.testing.assert_array_equal(adaptive.sample, ratio.argmin(axis=1))
-        np.testing.assert_array_equal(adaptive.copies, ratio[far.argmin(axis=0), np.arange(10)] <= 1)
+    union = np.concatenate([members[:7], others])
+    far = np.array([[slow_distance(x, g) for g in generated] for x in union])
+    ratio = np.array([[slow_ratio(x, g, union, 4, 0.9) for g in generated] for x in union])
+    ratio[far.argmin(axis=0) != np.arange(14)[:, None]] = np.inf  # a sample tells of the nearest only
     # Three tenths of seven are two that may be found.
-    limit = min(1.0, np.sort(ratios[1])[2])
-    assert found.members[3].limit == found.heldout[3].limit == pytest.approx(limit, rel=1e-14)
-    np.testing.assert_array_equal(found.members[3].extracted, ratios[0] < limit)
+    limit = min(1.0, np.sort(ratio[7:].min(axis=1))[2])
+    for rows, (plain, adaptive, _, calibrated) in ((slice(7), found.members), (slice(7, None), found.heldout)):
+        np.testing.assert_allclose(plain.value, far[rows].min(axis=1), rtol=1e-14)
+        np.testing.assert_array_equal(plain.sample, far[rows].argmin(axis=1))
+        np.testing.assert_array_equal(plain.extracted, far[rows].min(axis=1) <= 0.06)
+        np.testing.assert_allclose(adaptive.value, ratio[rows].min(axis=1), rtol=1e-14)
+        told = np.isfinite(adaptive.value)
+        np.testing.assert_array_equal(adaptive.sample[told], ratio[rows].argmin(axis=1)[told])
+        np.testing.assert_array_equal(adaptive.copies, (ratio[rows] <= 1).any(axis=0))
+        assert calibrated.limit == pytest.approx(limit, rel=1e-14)
+        np.testing.assert_array_equal(calibrated.extracted, (ratio[rows] < limit).any(axis=1))
     assert found.heldout[3].extracted.sum() == 2
     near = [[slow_distance(x, y) <= 0.06 for y in members] for x in members[:7]]
     np.testing.assert_array_equal(found.near, np.sum(near, axis=1))
@@ -212,7 +211,8 @@ BAD = {
     "neighbours": ({"neighbours": 1}, "neighbours 1"),
     "floor": ({"floor": 1.0}, "floor 1"),
     "smallest": ({"smallest": 1}, "smallest 1"),
-    "few": ({"members": np.repeat(images(2, 0), 5, axis=0)}, "2 different members"),
+    "few": ({"members": np.repeat(images(2, 0), 5, axis=0), "heldout": None}, "2 different records are too few"),
+    "both": ({"heldout": images(9, 1)[3:]}, "2 held-out records are members as well"),
     "shape": ({"generated": images(4, 0, shape=(3, 3, 1))}, "generated has images of"),
     "floats": ({"heldout": images(4, 0) / 255}, "heldout is float64"),
     "kinds": ({"members": drawn(9, 0)}, "generated holds images and members are a table"),

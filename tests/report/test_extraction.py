@@ -30,7 +30,7 @@ def records(images):
 
 
 MADE = {
-    "copied": ((COPIED, MEMBERS, OTHERS), {}, "extracted", "to 6 of 30 training images than to any of 30"),
+    "copied": ((COPIED, MEMBERS, OTHERS), {}, "extracted", "to 6 of 30 training images than to any of 40"),
     "fresh": ((FRESH, MEMBERS, OTHERS), {}, "unseen", "60 samples come closer to 0 of 30 training"),
     "alone": ((COPIED, MEMBERS, None), {}, "unjudged", "come near 6 of 30 training images; there are no held-out ones"),
     "shown": ((COPIED, MEMBERS, OTHERS), {"show_images": 2}, "extracted", "6 of 30 training images"),
@@ -55,7 +55,7 @@ def test_the_verdict_follows_from_the_numbers(reports, made):
 def test_numbers_are_those_of_the_metrics(reports):
     document = reports["copied"].document
     found = extract(COPIED, MEMBERS, OTHERS)
-    assert document["counts"] == {"samples": 86, "members": 48, "distinct": 30, "heldout": 30}
+    assert document["counts"] == {"samples": 86, "members": 48, "distinct": 30, "heldout": 40}
     for rule, members, heldout in zip(document["rules"], found.members, found.heldout, strict=True):
         assert (rule["name"], rule["limit"]) == (members.rule, members.limit)
         assert rule["members"] == {"found": 6, "of": 30, "share": clopper_pearson(6, 30)._asdict()}
@@ -69,8 +69,8 @@ def test_numbers_are_those_of_the_metrics(reports):
     assert document["clusters"] == {"found": 1, "right": 1, "listed": [{"centre": 60, "samples": 21, "copies": 21}]}
     assert sorted(pair["row"] for pair in document["pairs"]) == list(range(6))
     assert [pair["ssim"] for pair in document["pairs"]] == pytest.approx([1.0] * 6)
-    # Thirty records in 31 gaps.
-    assert by_chance(document) == pytest.approx(30 / 31)
+    # Thirty records in the gaps between forty others.
+    assert by_chance(document) == pytest.approx(30 / 41)
 
 
 def test_nothing_found_bounds_the_rate_by_three_in_n():
