@@ -50,6 +50,12 @@ def conclude(report: SavedReport, page: Path) -> None:
         table = _by_variant(report.document) if isinstance(report, StudyReport) else _by_attack(report.document)
     verdict, console = report.document["verdict"], Console(width=None if sys.stdout.isatty() else 120)
     console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
+    if told := report.document.get("registered"):
+        found, accused = (
+            f"{told[count]:,} of {report.document['counts'][side]:,}"
+            for count, side in (("found", "members"), ("accused", "nonmembers"))
+        )
+        print(f"by the plan: found {found} members, accused {accused} others")
     print(f"report: {page}")
 
 
