@@ -59,6 +59,12 @@ def conclude(report: SavedReport, page: Path) -> None:
     console.print("", Text.assemble((verdict["label"], "bold"), f": {verdict['headline']}"), "", table, "", sep="\n")
     for sentence in in_short(report.document):
         console.print(Text(sentence), "", sep="\n")
+    if told := report.document.get("registered"):
+        found, accused = (
+            f"{told[count]:,} of {report.document['counts'][side]:,}"
+            for count, side in (("found", "members"), ("accused", "nonmembers"))
+        )
+        print(f"by the plan: found {found} members, accused {accused} others")
     print(f"report: {page}")
 
 

@@ -90,5 +90,5 @@ def committed(scores: ArrayLike, member: ArrayLike, threshold: float, *, level: 
 
 
 def _rank(n: int, fpr: float) -> int:
-    # fpr is a decimal that binary fractions miss by a rounding: 0.01 of 300 is 3, not 2.
+    # fpr is a decimal that binary fractions miss by a rounding: 0.29 of 100 is 29, not 28.
     return math.floor(fpr * (n + 1) * (1 + 1e-12))

@@ -1,5 +1,6 @@
 """diffaudit plan, and audits that keep one: nobody else is asked, and nothing but the plan is."""
 
+import contextlib
 import json
 import shutil
 
@@ -30,7 +31,8 @@ def kept(tmp_path_factory, trained):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "run_passes", watched)
         main(["plan", str(trained), *FIX, "--out", str(folder / "plan.json")])
-    main(["audit", str(trained), "--plan", str(folder / "plan.json"), "--out", str(folder / "audit"), "--block", "16"])
+    with (folder / "printed").open("w") as printed, contextlib.redirect_stdout(printed):
+        main(["audit", str(trained), "--plan", str(folder / "plan.json"), "--out", str(folder / "audit")])
     return folder, json.loads((folder / "plan.json").read_text()), rows
 
 
@@ -77,6 +79,11 @@ def test_the_threshold_and_both_rates_are_those_of_a_full_audit(trained, audited
 
 def test_the_audit_of_a_plan_is_of_its_attack_and_records(kept):
     folder, plan, _ = kept
+    found, accused = (registered(folder)[name] for name in ("found", "accused"))
+    assert (
+        f"by the plan: found {found} of 12 members, accused {accused} of 12 others\n"
+        in (folder / "printed").read_text()
+    )
     document = json.loads((folder / "audit" / "report.json").read_text())
     assert [attack["name"] for attack in document["attacks"]] == ["eps-loss"]
     assert document["counts"] == {"members": 12, "nonmembers": 12}
@@ -96,6 +103,14 @@ def test_the_page_is_drawn_from_the_json_alone(diffaudit, kept, tmp_path):
     shutil.copy(kept[0] / "audit" / "report.json", tmp_path)
     assert diffaudit("report", tmp_path).code == 0
     assert (tmp_path / "report.html").read_bytes() == (kept[0] / "audit" / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize("part", ["tpr", "sha256", "found", "threshold"])
+def test_a_report_whose_registered_part_is_damaged_is_refused(refused, kept, tmp_path, part):
+    document = json.loads((kept[0] / "audit" / "report.json").read_text())
+    document["registered"][part] = None
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    assert f"has None at registered.{part}, not " in refused("report", tmp_path)
 
 
 def test_a_plan_goes_to_standard_output_and_is_the_same_again(diffaudit, trained, kept):
@@ -145,7 +160,7 @@ FORGED = {  # what is changed in a plan whose hash is made to fit, and what is s
     "fewer": (("sets", "members", "rows", [1]), "the plan fixed 1 members, and there are 12"),
     "target": (("fingerprints", "target", "0"), "the model is not the one that the plan was made for"),
     "key": (("fingerprints", "key", "0"), "the noise is not that of the plan"),
-    "flags": (("asking", {}), "the plan's asking are not the flags that this version has"),
+    "flags": (("weights", {}), "the plan's weights are not the flags that this version has"),
     "no rate": (("target_fpr", "low"), "has 'low' at target_fpr, not a number"),
 }
 

@@ -24,7 +24,7 @@ def test_one_more_record_is_accused_no_more_often_than_was_asked_for(values, fpr
 
 
 @pytest.mark.parametrize(
-    ("n", "fpr", "rank"), [(99, 0.01, 1), (199, 0.01, 2), (299, 0.01, 3), (298, 0.01, 2), (9, 0.1, 1)]
+    ("n", "fpr", "rank"), [(99, 0.01, 1), (199, 0.01, 2), (299, 0.01, 3), (298, 0.01, 2), (99, 0.29, 29), (9, 0.1, 1)]
 )
 def test_the_threshold_is_this_order_statistic(n, fpr, rank):
     scores = np.random.default_rng(n).permutation(n)
