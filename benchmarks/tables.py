@@ -69,8 +69,7 @@ def bench_of(tier: str, seed: int, adult: str, test: str | None, work: Path) -> 
     Raises:
       InputError: if a source is no table with the columns of Adult.
     """
-    table = _adult(adult)
-    table = table.take(data.kept({"adult": table}, "drop")[0])
+    table = table_of(adult)
     order = np.random.default_rng(seed).permutation(len(table))
     fifth = len(table) // 5
     if test is None:
@@ -80,6 +79,16 @@ def bench_of(tier: str, seed: int, adult: str, test: str | None, work: Path) -> 
     other = other.take(data.kept({"adult": table, "test": other}, "drop")[1])
     holdout, members = (table.take(np.sort(rows)) for rows in np.split(order, [fifth]))
     return Bench(TIERS[tier], seed, members, holdout, other, work / f"{tier}-{seed}")
+
+
+def table_of(source: str) -> data.Table:
+    """Returns the distinct records of Adult.
+
+    Raises:
+      InputError: if the source is no table with its columns.
+    """
+    table = _adult(source)
+    return table.take(data.kept({"adult": table}, "drop")[0])
 
 
 def _adult(source: str) -> data.Table:
