@@ -26,8 +26,8 @@ PRIORITY: Mapping[str, tuple[str, ...]] = {
     "nearest-5": ("nearest-5",),
     "surrogate": ("surrogate",),
 }
-"""Pass -> what is observed in it, by what published attacks find for a network call: losses and what needs a call or two
-before gradients, those before integrals, and what needs a bank of samples last."""
+"""Pass -> what is observed in it, by what published attacks find for a network call: losses and what needs a call or
+two before gradients, those before integrals, and what needs a bank of samples last."""
 
 
 class Cost(NamedTuple):
