@@ -57,6 +57,17 @@ def test_rows_do_not_depend_on_order_or_on_the_other_queries(indices):
     jax.tree.map(np.testing.assert_array_equal, part, jax.tree.map(lambda leaf: leaf[indices], whole))
 
 
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_compiled_block_is_what_calls_run_and_tells_its_memory(devices):
+    queries = floats(pool(16))
+    run = Stream(elementwise, mesh=local_mesh(devices), block=16)
+    program, once = run.compiled(jnp.float32(0.3), KEY, queries)
+    ((_, _, want),) = run(jnp.float32(0.3), KEY, queries)
+    jax.tree.map(np.testing.assert_array_equal, once(), want)
+    told = program.memory_analysis()
+    assert told.output_size_in_bytes >= sum(leaf.nbytes for leaf in jax.tree.leaves(want)) // devices
+
+
 def test_a_network_agrees_over_all_layouts_to_rounding():
     target, queries = conv(PROCESS), floats(pool(30))
     grad = jax.grad(network_loss(target))
