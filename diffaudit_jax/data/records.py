@@ -21,7 +21,9 @@ TFDS_ID = re.compile(r"train_(\d+)")
 def to_record(split: Split[Any]) -> dict[str, Any]:
     """Returns the split as plain JSON: the pool's name, what was dealt and how, each side's rows and content hashes."""
     sides = {side: getattr(split, side) for side in SIDES}
-    return {"pool": split.members.name, "by": split.by, "coin": split.coin} | {
+    # Only where there was one, so that a run goes on whose record was made before there were coins.
+    coin = {} if split.coin is None else {"coin": split.coin}
+    return {"pool": split.members.name, "by": split.by, **coin} | {
         side: {"rows": pool.rows.tolist(), "hashes": pool.hashes().tolist()}
         for side, pool in sides.items()
         if pool is not None

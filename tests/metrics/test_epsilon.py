@@ -160,7 +160,6 @@ def test_a_perfect_attack_on_few_canaries_shows_a_finite_epsilon():
 
 @pytest.mark.parametrize(("mu", "num"), [(0.0, 60), (1.0, 200), (2.0, 400)])
 def test_many_runs_hold(mu, num):
-    """Where there is nothing to show, a threshold chosen where it is judged would show something."""
     rng = np.random.default_rng(6)
     truth = float(gdp_epsilon(mu, DELTA)) if mu else 0.0
     delta = DELTA if mu else 0.0
