@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -125,12 +125,15 @@ def _own(options: Claimed, subject: Subject, path: Path) -> list[Side]:
 
 def _side(source: str, options: Claimed, subject: Subject) -> Side:
     name = Path(source).name or source
-    read: Any = data.load(source) if subject.encoder is None else read_table(source, columns_of(subject.record))
-    if subject.encoder is None and not isinstance(read, data.Pool):
-        raise InputError(f"{source} is a table, and the model is of images: give images.")
-    if not len(read):
-        raise InputError(f"{source} holds no records: give at least {FEWEST}.")
-    pool = read if subject.encoder is None else subject.encoder.encode(read, unseen=subject.record["unseen"])
+    read: data.Pool | data.Table
+    if subject.encoder is None:
+        read = data.load(source)
+        if not isinstance(read, data.Pool):
+            raise InputError(f"{source} is a table, and the model is of images: give images.")
+        pool = read
+    else:
+        read = read_table(source, columns_of(subject.record))
+        pool = subject.encoder.encode(read, unseen=subject.record["unseen"])
     hashes = data.at_rows(read, pool.rows).hashes()
     people = None if options.people is None else _people(source, pool, options.people)
     record = subject.record.get("split")

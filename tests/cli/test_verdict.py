@@ -98,8 +98,10 @@ def test_mistakes_are_refused(refused, trained, sets, tmp_path, case):
     assert not (tmp_path / "v").exists()
 
 
-def test_other_directories_and_files_are_left_alone(refused, trained, sets, bad, audited):
+def test_other_directories_and_files_are_left_alone(refused, trained, sets, bad, tmp_path):
+    (tmp_path / "observations").mkdir()
+    (tmp_path / "report.json").write_text("{}")
     words = ("--suspect", sets / "in.npz", "--unpublished", sets / "unpublished.npz")
     assert "holds something else ('thesis.tex')" in refused("verdict", trained, *words, "--out", bad / "full")
-    assert "holds something else" in refused("verdict", trained, *words, "--out", audited)
+    assert "holds something else" in refused("verdict", trained, *words, "--out", tmp_path)
     assert "holds records and no model" in refused("verdict", *at(bad, ["BAD/few.csv"]), *words, "--out", bad / "v")
