@@ -13,6 +13,7 @@ from diffaudit_jax.metrics.clusters import clusters
 from diffaudit_jax.metrics.extraction import beyond_chance, extract, recall
 from diffaudit_jax.metrics.likeness import distances, ssim
 from diffaudit_jax.metrics.mixed import mixed
+from diffaudit_jax.metrics.points import points
 from diffaudit_jax.types import InputError
 
 from .tabled import drawn, table
@@ -38,7 +39,7 @@ def slow_ratio(x, sample, records, neighbours, alpha):
     return slow_distance(x, sample) / (alpha * sum(near) / neighbours)
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 1), (33, 32, 1), (20,)])
+@pytest.mark.parametrize("shape", [(4, 5, 1), (64, 64, 1), (20,)])
 def test_distances_are_those_of_loops_and_do_not_depend_on_blocks(shape, monkeypatch):
     x, y = images(6, 0, shape=shape), images(5, 1, shape=shape)
     y[2] = x[4]
@@ -59,6 +60,12 @@ def test_distances_of_records_are_means_over_columns():
     (found,) = (d for _, d in distances(*points))
     # A missing number is 0 and a category of its own.
     np.testing.assert_array_equal(found, [[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+
+
+def test_ranges_are_those_of_all_real_records():
+    sides = {"generated": [9.0], "members": [0.0, 2.0], "heldout": [4.0]}
+    found = points({name: table(x=values) for name, values in sides.items()})
+    assert [side.numbers["x"].tolist() for side in found] == [[2.25], [0, 0.5], [1]]
 
 
 @pytest.mark.parametrize("shape", [(16, 13, 1), (12, 12, 3)])
