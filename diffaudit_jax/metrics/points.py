@@ -56,8 +56,9 @@ def joined(sides: Sequence[Points]) -> Points:
     if not isinstance(first, Mixed):
         return np.concatenate([side for side in sides if not isinstance(side, Mixed)])
     tables = [side for side in sides if isinstance(side, Mixed)]
+    columns = [table[1:] for table in tables]
     parts = (
-        {name: np.concatenate([table[i][name] for table in tables]) for name in first[i]} for i in range(1, len(first))
+        {name: np.concatenate([part[name] for part in each]) for name in each[0]} for each in zip(*columns, strict=True)
     )
     return Mixed(sum(table.size for table in tables), *parts)
 
