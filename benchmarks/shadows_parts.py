@@ -14,14 +14,13 @@ from benchmarks.tables import LABEL, table_of
 from diffaudit_jax import data, metrics, models, process, shadows, training
 from diffaudit_jax.attack import Attack
 from diffaudit_jax.attacks import loss_trajectory
-from diffaudit_jax.auditing import Observations, audit, observing
+from diffaudit_jax.auditing import Observations, audit, audit_each
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.data.draws import coins
 from diffaudit_jax.metrics.extraction import extract, recall
 from diffaudit_jax.models.tabular import SIZES
-from diffaudit_jax.stream import Stream
-from diffaudit_jax.target import Target, redrawn
+from diffaudit_jax.target import redrawn
 from diffaudit_jax.types import Key, Query
 
 UNTIL = 0.3
@@ -125,21 +124,15 @@ def _asked(
             progress=lambda step, steps, info: show(step, steps, f"loss {float(info.loss):.4f}"),
         )
 
-    run = Stream(observing(attack, many[0].target), block=bench.tier.block)  # compiled once for all of them
-
-    def ask(target: Target, queries: data.Pool, out: Path) -> Observations:
+    def ask(which: Sequence[int], queries: data.Pool, out: Path) -> list[Observations]:
         labels = queries.labels if schedule is None else None  # tables are told of the label, images of nothing
-        asked = Query(queries.x, labels, queries.rows)
-        return audit(attack, target, asked, key=bench.key(4), out=out, stream=run)
+        asked, targets = Query(queries.x, labels, queries.rows), (many[k].target for k in which)
+        return audit_each(attack, targets, asked, key=bench.key(4), block=bench.tier.block, out=out)
 
-    seen, known = [], []
     with stage(f"{name}: asking") as show:
-        for k in range(total):
-            target = many[k].target
-            seen.append(ask(target, pool, work / f"asked-{k}"))
-            if k >= most:
-                known.append(ask(target, population, work / f"known-{k}"))
-            show(k + 1, total)
+        seen = ask(range(total), pool, work / "asked")
+        known = ask(range(most, total), population, work / "known")
+        show(total, total)
     return Asked(pool, population, inclusion, seen, known)
 
 

@@ -23,6 +23,7 @@ from diffaudit_jax import protection as protection
 from diffaudit_jax import reconstruction as reconstruction
 from diffaudit_jax import report as report
 from diffaudit_jax import sampler as sampler
+from diffaudit_jax import shadows as shadows
 from diffaudit_jax import training as training
 from diffaudit_jax._version import __version__ as __version__
 from diffaudit_jax.attack import Attack as Attack
@@ -31,6 +32,7 @@ from diffaudit_jax.attack import together as together
 from diffaudit_jax.attack import with_score as with_score
 from diffaudit_jax.auditing import Observations as Observations
 from diffaudit_jax.auditing import audit as audit
+from diffaudit_jax.auditing import audit_each as audit_each
 from diffaudit_jax.bank import draw_bank as draw_bank
 from diffaudit_jax.calibration import calibrated as calibrated
 from diffaudit_jax.calibration import check_disjoint as check_disjoint

@@ -7,10 +7,9 @@ Rows are stable (see `stream`), so a resumed audit may use another block size or
 """
 
 import hashlib
-import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +21,10 @@ from jaxtyping import Float, Int
 
 from diffaudit_jax._version import __version__
 from diffaudit_jax.attack import Attack
+from diffaudit_jax.blocks import open_audit, read_blocks, write_block
 from diffaudit_jax.stream import Features, Stream
 from diffaudit_jax.target import Target
-from diffaudit_jax.types import InputError, Key, Query, to_signed, write_atomic
+from diffaudit_jax.types import InputError, Key, Query, to_signed
 
 
 class Observations(NamedTuple):
@@ -83,8 +83,8 @@ def audit(
         if progress is not None:
             progress(int(done.sum()), n)
 
-    store = None if out is None else _open(Path(out), fingerprints(attack, target, queries, key))
-    for index, leaves in [] if store is None else _read_blocks(store, len(jax.tree.leaves(like))):
+    store = None if out is None else open_audit(Path(out), fingerprints(attack, target, queries, key))
+    for index, leaves in [] if store is None else read_blocks(store, len(jax.tree.leaves(like))):
         keep(index, jax.tree.unflatten(jax.tree.structure(like), leaves))
     missing = np.flatnonzero(~done)
     if len(missing):
@@ -92,9 +92,51 @@ def audit(
         asked = jax.tree.map(lambda leaf: np.asarray(leaf)[missing], queries)
         for start, stop, features in run(shared, key, asked):
             if store is not None:
-                _write_block(store, missing[start:stop], jax.tree.leaves(features))
+                write_block(store, missing[start:stop], jax.tree.leaves(features))
             keep(missing[start:stop], features)
     return Observations(seen, attack.score(seen), np.asarray(queries.row))
+
+
+def audit_each(
+    attack: Attack,
+    targets: Iterable[Target],
+    queries: Query,
+    *,
+    key: Key,
+    block: int = 64,
+    mesh: Mesh | None = None,
+    out: str | os.PathLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Observations]:
+    """Asks several targets of one architecture the same, as `audit` does each; what they run is compiled once.
+
+    Args:
+      attack: As in `audit`.
+      targets: Who is asked, one after another, e.g. shadows; each is dropped before the next one is taken.
+      queries: As in `audit`.
+      key: As in `audit`; the same for all, so that they see the same noise.
+      block: As in `audit`.
+      mesh: As in `audit`.
+      out: Directory with one for each target, ``target-K``.
+      progress: Called with (queries done, n) of each target after every block.
+
+    Returns:
+      Observations of each, in their order.
+
+    Raises:
+      InputError: as `audit`, or if two targets are of different architectures.
+    """
+    seen, stream, first = [], None, ""
+    for k, target in enumerate(targets):
+        if stream is None:
+            stream = Stream(observing(attack, target), mesh=mesh, block=block, host=target.host)
+            first = _json(target.config)
+        elif target.host or _json(target.config) != first:
+            other = "a Python function" if target.host else "of another architecture than target 0"
+            raise InputError(f"target {k} is {other}: ask it by itself, with `audit`.")
+        where = None if out is None else Path(out) / f"target-{k}"
+        seen.append(audit(attack, target, queries, key=key, out=where, progress=progress, stream=stream))
+    return seen
 
 
 def fingerprints(attack: Attack, target: Target, queries: Query, key: Key) -> dict[str, str]:
@@ -178,42 +220,3 @@ def check_queries(queries: Query, target: Target) -> None:
 
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _open(directory: Path, prints: Mapping[str, str]) -> Path:
-    """Makes the run directory, or checks that it holds this very audit."""
-    directory.mkdir(parents=True, exist_ok=True)
-    manifest = directory / "audit.json"
-    if not manifest.exists():
-        write_atomic(
-            manifest, json.dumps({"schema": "diffaudit.audit", "fingerprints": dict(prints)}, indent=1).encode()
-        )
-        return directory
-    try:
-        stored = json.loads(manifest.read_text())["fingerprints"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{manifest} is damaged ({error}): remove {directory} and audit again.") from error
-    changed = [name for name in prints if stored.get(name) != prints[name]]
-    if changed:
-        raise InputError(
-            f"{directory} holds another audit (its {' and '.join(changed)} differ from the one asked for now): "
-            f"use another directory, or remove this one."
-        )
-    return directory
-
-
-def _write_block(directory: Path, index: Int[np.ndarray, " m"], leaves: list[np.ndarray]) -> None:
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {f"leaf{i}": leaf for i, leaf in enumerate(leaves)}
-    np.savez(buffer, index=index, **arrays)
-    write_atomic(directory / f"block-{index[0]:09d}-{len(index)}.npz", buffer.getvalue())
-
-
-def _read_blocks(directory: Path, num_leaves: int) -> Iterator[tuple[Int[np.ndarray, " m"], list[np.ndarray]]]:
-    for path in sorted(directory.glob("block-*.npz")):
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as block:
-                index, leaves = block["index"], [block[f"leaf{i}"] for i in range(num_leaves)]
-        except Exception:  # a damaged zip raises many kinds; what can be read is guarded by its checksums
-            continue  # asked again, which costs calls but never a wrong score
-        yield index, leaves

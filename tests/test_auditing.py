@@ -13,7 +13,7 @@ import pytest
 
 from diffaudit_jax.attack import with_score
 from diffaudit_jax.attacks import loss_trajectory
-from diffaudit_jax.auditing import audit, content_hash, fingerprints
+from diffaudit_jax.auditing import audit, audit_each, content_hash, fingerprints
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError, Query
 from tests.oracles import EPS32, PROCESSES, SHAPE, counted, gaussian, pool, signed
@@ -297,3 +297,36 @@ def test_fingerprints_are_of_contents_and_stored_as_json(stored):
     prints = fingerprints(attack(), gaussian(PROCESS, 0.2), pool(N), KEY)
     assert json.loads(stored["audit.json"]) == {"schema": "diffaudit.audit", "fingerprints": prints}
     assert gaussian(PROCESS, 0.2).shape == SHAPE
+
+
+MEANS = (0.2, -0.3, 0.0)
+
+
+def test_several_targets_are_asked_as_each_is_alone(tmp_path, whole):
+    traced = []
+
+    def observe(access, evidence, key, query):
+        traced.append(1)
+        return attack().observe(access, evidence, key, query)
+
+    asked = replace(attack(), observe=observe)
+    seen = audit_each(asked, (gaussian(PROCESS, mean) for mean in MEANS), pool(N), key=KEY, block=16, out=tmp_path)
+    same(seen[0], whole)
+    for mean, one in zip(MEANS[1:], seen[1:], strict=True):
+        same(one, audit(attack(), gaussian(PROCESS, mean), pool(N), key=KEY, block=16))
+    # Its features' shapes are asked of each; one program answers for all.
+    assert len(traced) == len(MEANS) + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["target-0", "target-1", "target-2"]
+
+
+OTHERS = {
+    "another architecture": (lambda: replace(gaussian(PROCESS), config={"width": 2}), "of another architecture"),
+    "a Python function": (lambda: replace(gaussian(PROCESS), host=True), "a Python function"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_targets_that_share_no_program_are_refused(case):
+    make, says = OTHERS[case]
+    with pytest.raises(InputError, match=f"target 1 is {says}"):
+        audit_each(attack(), [gaussian(PROCESS), make()], pool(16), key=KEY)

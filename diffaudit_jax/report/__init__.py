@@ -1,5 +1,6 @@
 """From attack scores to a report: JSON, figures, and one page that reads on a phone, a desktop and paper."""
 
+from diffaudit_jax.report.card import card as card
 from diffaudit_jax.report.dataset import DatasetReport as DatasetReport
 from diffaudit_jax.report.dataset import dataset_report as dataset_report
 from diffaudit_jax.report.evidence import Trajectory as Trajectory
@@ -7,6 +8,9 @@ from diffaudit_jax.report.extraction import ExtractionReport as ExtractionReport
 from diffaudit_jax.report.extraction import extraction_report as extraction_report
 from diffaudit_jax.report.fairness import FairnessReport as FairnessReport
 from diffaudit_jax.report.fairness import fairness_report as fairness_report
+from diffaudit_jax.report.gate import Condition as Condition
+from diffaudit_jax.report.gate import gate as gate
+from diffaudit_jax.report.gate import said as said
 from diffaudit_jax.report.membership import membership_report as membership_report
 from diffaudit_jax.report.page import render as render
 from diffaudit_jax.report.property import PropertyReport as PropertyReport
