@@ -5,27 +5,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 
-from diffaudit_jax import attacks, data
+from diffaudit_jax import data
 from diffaudit_jax.auditing import check_queries
 from diffaudit_jax.cli import black
 from diffaudit_jax.cli.asked import Asked, asked, check_sizes, queries_of, split_of, strata_of
 from diffaudit_jax.cli.asking import Asking
-from diffaudit_jax.cli.budget import Budget, check_minutes, fit_budget
+from diffaudit_jax.cli.budget import Budget, check_minutes, fit_budget, num_shadows
 from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
 from diffaudit_jax.cli.columns import is_table
-from diffaudit_jax.cli.dry import print_dry_run, print_plan
-from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
-from diffaudit_jax.cli.planned import check_kept, kept, kept_seed, planned, prints_of, read_plan
+from diffaudit_jax.cli.dry import print_dry_run
+from diffaudit_jax.cli.kept import check_beside, flags_of
+from diffaudit_jax.cli.passes import check_service, passes, run_passes
+from diffaudit_jax.cli.planned import check_kept, planned, prints_of, read_plan
 from diffaudit_jax.cli.provenance import provenance, save_scores
-from diffaudit_jax.cli.setting import Setting, audit_key, grid, setting_of
-from diffaudit_jax.cli.shadowed import Shadowed, ask_shadows, check_own, compared, told_of_shadows, with_shadows
+from diffaudit_jax.cli.setting import Setting, audit_key, setting_of
+from diffaudit_jax.cli.shadowed import Shadowed, check_own, comparable, compared, told_of_shadows
+from diffaudit_jax.cli.shadows_asked import ask_shadows
+from diffaudit_jax.cli.shadows_scored import with_shadows
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.cli.synthetic import synthetic
+from diffaudit_jax.cli.trajectories import curves, variants
 from diffaudit_jax.cli.truth import check_truth
-from diffaudit_jax.report import Report, Trajectory, membership_report, trajectory_study
+from diffaudit_jax.report import Report, membership_report
 from diffaudit_jax.report.registered import registered_section
 from diffaudit_jax.stream import local_mesh
 from diffaudit_jax.types import InputError
@@ -75,7 +78,9 @@ def run_audit(options: Audit) -> Report | None:
     """Runs the command; returns the report it saved, None for a dry run."""
     plan = None if options.plan is None else read_plan(options.plan)
     if plan is not None:
-        options = _as_planned(options, plan)
+        check_beside(options.run, options.budget, options.shadowed)
+        given = {"asked": options.asked, "asking": options.asking, "weights": options.weights, "seed": options.seed}
+        options = replace(options, **flags_of(plan, **given))
     check(options)
     if is_table(options.run):
         # Records are all that there is, and black the only access.
@@ -85,35 +90,17 @@ def run_audit(options: Audit) -> Report | None:
     else:
         subject = load_subject(options.run, options.weights)
         split = split_of(options.asked, options.run, subject)
-    options, fitted = _in_time(options, subject, split)
+    how = {"seed": options.seed, "block": options.block, "mesh": local_mesh(options.devices)}
+    most = options.asking, options.asked, options.shadowed
+    flags, fitted = fit_budget(options.budget, subject, split, *most, **how, out=options.out)
+    options = replace(options, **flags)
     split = asked(options.asked, split, options.seed)
     split = split if plan is None else planned(split, plan)
     if not options.budget.dry_run:
         return audit_subject(subject, split, options, plan, fitted)
     if fitted is None:
-        how = {"seed": options.seed, "block": options.block, "mesh": local_mesh(options.devices)}
-        print_dry_run(subject, split, options.asking, **how)
+        print_dry_run(subject, split, options.asking, options.shadowed, run=options.run, **how)
     return None
-
-
-def _in_time(options: Audit, subject: Subject, split: data.Split) -> tuple[Audit, dict[str, Any] | None]:
-    """Returns what fits into --budget-minutes, and how, printed; all of it and None without a budget."""
-    minutes, dry = options.budget.budget_minutes, options.budget.dry_run
-    if minutes is None:
-        return options, None
-    asking, about, fitted = fit_budget(
-        subject,
-        split,
-        options.asking,
-        options.asked,
-        minutes=minutes,
-        seed=options.seed,
-        block=options.block,
-        mesh=local_mesh(options.devices),
-        out=None if dry else options.out,
-    )
-    print_plan(fitted)
-    return replace(options, asking=asking, asked=about), fitted
 
 
 def check(options: Audit) -> None:
@@ -136,20 +123,6 @@ def check(options: Audit) -> None:
             raise InputError(f"--{flag} must be at least {least}, got {value}.")
     if (options.out / "report.json").exists() and not (options.out / "observations").exists():
         raise InputError(f"{options.out} holds a report of something else: use another --out.")
-
-
-def _as_planned(options: Audit, plan: Mapping[str, Any]) -> Audit:
-    if is_table(options.run):
-        raise InputError(f"{options.run} is a table of records, and a plan is for a model: leave --plan out.")
-    if options.budget.budget_minutes is not None:
-        raise InputError("--plan says what is asked, and --budget-minutes would choose: leave one of them out.")
-    return replace(
-        options,
-        asked=kept(options.asked, plan, "asked"),
-        asking=kept(options.asking, plan, "asking"),
-        weights=kept(options.weights, plan, "weights"),
-        seed=kept_seed(options.seed, plan),
-    )
 
 
 def audit_subject(
@@ -182,8 +155,8 @@ def audit_subject(
     made = passes(tuple(name for name in names if name not in black_box), setting)
     # What cannot be done is said before a bank is drawn.
     check_queries(queries, target)
-    whole = tuple(name for name in names if ENTRIES[name].access in ("white", "gray"))
-    found = compared(options.shadowed, whole, subject, queries, options.run)
+    whole = comparable(names)
+    found = compared(options.shadowed, whole, subject, queries, options.run, num_shadows(fitted))
     if plan is not None:
         check_kept(plan, prints_of(made, target, queries, key))
     bank_calls = black.calls(target, options.asking) if black_box else 0
@@ -203,9 +176,9 @@ def audit_subject(
         images=queries.x,
         groups=split.groups,
         coin=split.coin,
-        study=_study(seen, setting),
+        study=variants(seen, setting),
         strata=strata or None,
-        trajectory=_trajectory(seen, setting),
+        trajectory=curves(seen, setting),
         attacks=seen.specs,
         provenance=provenance(
             subject,
@@ -241,24 +214,3 @@ def _prepared(setting: Setting, subject: Subject, options: Audit, surrogate: boo
         return setting._replace(bank=bank)
     trained = black.train_surrogate(key_surrogate, bank, subject, options.asking, out=options.out / "surrogate")
     return setting._replace(bank=bank, surrogate=trained)
-
-
-def _trajectory(seen: Seen, setting: Setting) -> Trajectory | None:
-    """Returns the losses against time that some pass has seen."""
-    found = seen.features.get("trajectory", seen.features.get("x0-api"))
-    if found is None:
-        return None
-    losses = {loss: attacks.trajectory.average(found, loss) for loss in found._fields}
-    return Trajectory(grid(setting), losses)
-
-
-def _study(seen: Seen, setting: Setting) -> dict[tuple, np.ndarray] | None:
-    """Returns the scores of every variant of the trajectories that were seen, by threat model."""
-    accesses = {"trajectory": "white-box", "x0-api": "gray-box"}
-    variants = {
-        (access, *name): scores
-        for observed, access in accesses.items()
-        if observed in seen.features
-        for name, scores in trajectory_study(seen.features[observed], grid(setting)).items()
-    }
-    return variants or None

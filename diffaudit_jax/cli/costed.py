@@ -19,6 +19,7 @@ from diffaudit_jax.cli.passes import Pass, passes
 from diffaudit_jax.cli.planner import PRIORITY, Cost
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.setting import setting_of
+from diffaudit_jax.cli.shadowed import comparable
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.target import diffusion_target, redrawn
 
@@ -92,7 +93,7 @@ def cost_passes(
         calls = dict(zip(times, _between(ends, [calls_of(some[where].attack) for some in made], times), strict=True))
         least = max(1, calls[times[0]])
         per_query = {num: found.per_query * max(1, count) / least for num, count in calls.items()}
-        cost = Cost(found.compile, per_query, needs, each.attack.spec.access != "black")
+        cost = Cost(found.compile, per_query, needs, bool(comparable(group)))
         costs[where] = Costed(tuple(each.scored), calls, cost, found)
     return costs
 

@@ -3,19 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from diffaudit_jax import data
 from diffaudit_jax._version import __version__
 from diffaudit_jax.auditing import content_hash, fingerprints
-from diffaudit_jax.cli.asked import Asked
-from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.passes import Pass
-from diffaudit_jax.cli.subject import Weights
 from diffaudit_jax.metrics.groups import one_each, people
 from diffaudit_jax.report.document import parsed
 from diffaudit_jax.report.schema import NUMBER, OBJECT, TEXT, WHOLE, faults
@@ -40,16 +37,12 @@ DOCUMENT = {
     "sets": {"calibration": SET, "members": SET, "nonmembers": SET},
     "sha256": TEXT,
 }
-FREE = ("members", "nonmembers", "duplicates", "strata")
-"""Flags that an audit may give anew: where records are found, which are held against hashes, and what is compared."""
 CALLED = {
     "target": "the model is not the one that the plan was made for",
     "attack": "the attack asks otherwise than the plan fixed",
     "scoring": "the attack scores otherwise than the plan fixed",
     "key": "the noise is not that of the plan",
 }
-
-Flags = TypeVar("Flags", Asked, Asking, Weights)
 
 
 def digest(plan: Mapping[str, Any]) -> str:
@@ -84,45 +77,6 @@ def read_plan(path: Path) -> dict[str, Any]:
             "audit with that version, or make another plan."
         )
     return plan
-
-
-def kept(given: Flags, plan: Mapping[str, Any], group: str) -> Flags:
-    """Returns a group of flags as the plan fixed them.
-
-    Args:
-      given: As the command line has them: at its default, or as the plan says, a flag is not in the way.
-      plan: The plan.
-      group: "asked", "asking" or "weights".
-
-    Raises:
-      InputError: if one differs, or the plan's group is not one.
-    """
-    default, stored = type(given)(), plan[group]
-    if set(stored) != {each.name for each in fields(default)}:
-        raise InputError(f"the plan's {group} are not the flags that this version has: make another plan.")
-    chosen = {}
-    for name, value in stored.items():
-        fixed = tuple(value) if isinstance(value, list) else value
-        own = getattr(given, name)
-        differs = own != getattr(default, name) and own != fixed
-        if differs and name not in FREE:
-            raise InputError(
-                f"--{name.replace('_', '-')} is {_shown(own)}, and the plan fixed {_shown(fixed)}: leave it out, or "
-                "make another plan."
-            )
-        chosen[name] = own if differs else fixed
-    return type(given)(**chosen)
-
-
-def kept_seed(seed: int, plan: Mapping[str, Any]) -> int:
-    """Returns the plan's seed.
-
-    Raises:
-      InputError: if another one was given.
-    """
-    if seed not in (0, plan["seed"]):
-        raise InputError(f"--seed is {seed}, and the plan fixed {plan['seed']}: leave it out, or make another plan.")
-    return plan["seed"]
 
 
 def dealt(split: data.Split[data.Pool], seed: int) -> tuple[data.Pool, data.Split[data.Pool]]:
@@ -189,7 +143,3 @@ def check_kept(plan: Mapping[str, Any], found: Mapping[str, str]) -> None:
     for name, says in CALLED.items():
         if plan["fingerprints"][name] != found[name]:
             raise InputError(f"{says}: audit as it was planned, or make another plan.")
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -93,14 +93,16 @@ def limits(members: int, nonmembers: int, fewest: int, times: Sequence[int], sha
 def estimate(costs: Mapping[str, Cost], passes: Sequence[str], times: int, queries: int, shadows: int = 0) -> float:
     """Returns the seconds that passes take.
 
-    sum over passes of (1 + shadows)(once + queries x per_query) + what they need, each once
+    sum over passes of once + queries x per_query + what they need, each once
+        + (where there are shadows) once + shadows x queries x per_query
     """
     needs: dict[str, float] = {}
     seconds = 0.0
     for name in passes:
         cost = costs[name]
-        models = 1 + shadows * cost.shadowed
-        seconds += models * (cost.once + queries * cost.per_query[times])
+        asked = shadows * cost.shadowed
+        # One program asks all shadows, and another one the target.
+        seconds += (1 + (asked > 0)) * cost.once + (1 + asked) * queries * cost.per_query[times]
         needs |= cost.needs
     return seconds + sum(needs.values())
 

@@ -1,4 +1,4 @@
-"""An audit that compares a target with shadows: asked the same, with the same key and noise, one after another."""
+"""Whom a target is compared with: shadows of the same records, all of them or as many as there is time for."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,20 +8,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jaxtyping import Bool
 
 from diffaudit_jax import data, shadows, training
-from diffaudit_jax.auditing import Observations, audit, content_hash, fingerprints, observing
 from diffaudit_jax.cli.asked import Asked, queries_of
-from diffaudit_jax.cli.passes import Pass, Seen, passes
-from diffaudit_jax.cli.progress import stage
-from diffaudit_jax.cli.setting import Setting
+from diffaudit_jax.cli.catalogue import ENTRIES
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.cli.table_split import split_of_run
-from diffaudit_jax.stream import Stream
-from diffaudit_jax.target import Target
 from diffaudit_jax.training.included import read_inclusion, read_record
-from diffaudit_jax.types import InputError, Key, Query
+from diffaudit_jax.types import InputError, Query
 
 
 @dataclass(frozen=True)
@@ -41,12 +36,19 @@ class Compared(NamedTuple):
       many: The shadows.
       record: What they are.
       queries: What they are asked: the target's queries, by their rows, as the shadows see them.
+      chosen: Which of them are asked, rising.
     """
 
     directory: Path
     many: training.Many
     record: Mapping[str, Any]
     queries: Query
+    chosen: tuple[int, ...]
+
+    @property
+    def inclusion(self) -> data.Inclusion:
+        """Who was inside those that are asked."""
+        return self.many.inclusion._replace(inside=self.many.inclusion.inside[list(self.chosen)])
 
 
 def check_own(options: Shadowed, asked: Asked) -> None:
@@ -55,18 +57,23 @@ def check_own(options: Shadowed, asked: Asked) -> None:
         raise InputError("--shadows compares answers about a run's own records: leave --members and --nonmembers out.")
 
 
-def compared(options: Shadowed, names: tuple[str, ...], subject: Subject, queries: Query, run: Path) -> Compared | None:
-    """Returns the shadows that are asked for, None if none are.
+def comparable(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns those attacks that shadows are asked, too: all that ask a model about the query alone."""
+    return tuple(name for name in names if ENTRIES[name].access in ("white", "gray"))
+
+
+def read_shadows(
+    options: Shadowed, names: tuple[str, ...], subject: Subject
+) -> tuple[Mapping[str, Any], training.Many] | None:
+    """Returns what the shadows are and themselves, None if none are asked for.
 
     Args:
       options: The flags.
       names: Attacks that can be compared.
       subject: The target.
-      queries: What it is asked.
-      run: Where it is.
 
     Raises:
-      InputError: if nothing can be compared, or they are too few, or of other records than the queries.
+      InputError: if nothing can be compared, or they are too few.
     """
     if (directory := options.shadows) is None:
         return None
@@ -75,14 +82,64 @@ def compared(options: Shadowed, names: tuple[str, ...], subject: Subject, querie
     record, many = read_record(directory), training.load_many(directory)
     if len(many) < shadows.FEWEST_SHADOWS:
         raise InputError(f"LiRA needs at least {shadows.FEWEST_SHADOWS} shadow models, got {len(many)}: train more.")
-    many.inclusion.of(queries.row)  # for its error
+    return record, many
+
+
+def compared(
+    options: Shadowed,
+    names: tuple[str, ...],
+    subject: Subject,
+    queries: Query,
+    run: Path,
+    num: int | None = None,
+) -> Compared | None:
+    """Returns the shadows that are asked for, None if none are.
+
+    Args:
+      options: The flags.
+      names: Attacks that can be compared.
+      subject: The target.
+      queries: What it is asked.
+      run: Where it is.
+      num: How many of them are asked, 8 or more; all if not given.
+
+    Raises:
+      InputError: if nothing can be compared, or they are too few, or of other records than the queries, or so many of
+        them cannot be compared about each query.
+    """
+    if (directory := options.shadows) is None or (found := read_shadows(options, names, subject)) is None:
+        return None
+    record, many = found
+    inside = many.inclusion.of(queries.row)
+    chosen = tuple(range(len(many))) if num is None else _chosen(inside, num, queries.row)
     order = np.argsort(queries.row)  # whoever is the target's member: shadows are then asked alike for all targets
     own = jax.tree.map(lambda leaf: np.asarray(leaf)[order], queries)
     if record.get("encoder") != subject.record.get("encoder"):
         own = _as_they_see(record, subject, own.row, run)
     _check_content(own, directory)
     _note(record, many.inclusion, subject, directory)
-    return Compared(directory, many, record, own)
+    return Compared(directory, many, record, own, chosen)
+
+
+def _chosen(inside: Bool[np.ndarray, "K n"], num: int, rows: np.ndarray) -> tuple[int, ...]:
+    """Chooses shadows, each the first of those that leave the fewest queries that all so far hold, or none does.
+
+    Raises:
+      InputError: if some are left in the end: what they score with and without such a query cannot be compared.
+    """
+    sides = np.stack([inside, ~inside])
+    bare, chosen = np.ones((2, inside.shape[1]), bool), []
+    for _ in range(num):
+        left = (bare[:, None] & ~sides).sum(axis=(0, 2))
+        left[chosen] = bare.size + 1
+        chosen.append(int(left.argmin()))
+        bare &= ~sides[:, chosen[-1]]
+    if len(alike := np.flatnonzero(bare.any(axis=0))):
+        raise InputError(
+            f"{num} of the {len(inside)} shadows are to be asked, and row {rows[alike[0]]} (of {len(alike)} such) is "
+            f"inside all or none of them: ask about fewer --queries, or give a longer --budget-minutes."
+        )
+    return tuple(sorted(chosen))
 
 
 def _as_they_see(record: Mapping[str, Any], subject: Subject, rows: np.ndarray, run: Path) -> Query:
@@ -125,112 +182,12 @@ def _plain(stored: Any) -> Any:
     return stored and {name: value for name, value in stored.items() if name not in ("num_examples", "key_given")}
 
 
-def ask_shadows(
-    found: Compared, names: tuple[str, ...], setting: Setting, *, key: Key, block: int, mesh: Mesh
-) -> dict[str, list[Observations]]:
-    """Asks each shadow what the target was asked; answers found in the directory are not asked for again.
-
-    One shadow is held at a time, and its answers only until they are scored.
-
-    Args:
-      found: The shadows.
-      names: Attacks.
-      setting: What attacks on the target are made from.
-      key: Key of the audit.
-      block: Queries per dispatch.
-      mesh: Devices.
-
-    Returns:
-      Name of an attack -> observations of each shadow, without features.
-    """
-    made: dict[str, Pass] = {}
-    streams: dict[str, Stream] = {}
-    folders: dict[str, Path] = {}
-    seen: dict[str, list[Observations]] = {name: [] for name in names}
-    for k, run in enumerate(found.many):
-        if not made:
-            made = passes(names, _theirs(setting, run.target, found.record))
-            streams = {
-                where: Stream(observing(each.attack, run.target), mesh=mesh, block=block)
-                for where, each in made.items()
-            }
-            folders = {
-                where: found.directory / "observations" / _asked(each, run.target, found.queries, key)
-                for where, each in made.items()
-            }
-        for where, each in made.items():
-            with stage(f"asking shadow {k + 1} of {len(found.many)}: {where}") as show:
-                answers = audit(
-                    each.attack,
-                    run.target,
-                    found.queries,
-                    key=key,
-                    block=block,
-                    mesh=mesh,
-                    out=folders[where] / f"shadow-{k}",
-                    progress=show,
-                    stream=streams[where],
-                ).features
-            for name, (observed, attack) in each.scored.items():
-                seen[name].append(Observations((), attack.score(answers[observed]), found.queries.row))
-    return seen
-
-
-def _theirs(setting: Setting, target: Target, record: Mapping[str, Any]) -> Setting:
-    """Returns what attacks on shadows are made from: on the same noise levels, should their process be another."""
-    encoder = None if "encoder" not in record else data.Encoder.from_config(record["encoder"])
-    return setting._replace(
-        process=None if target.diffusion is None else target.diffusion.schedule,
-        variance=target.variance,
-        num_numeric=None if encoder is None else encoder.layout.num_numeric,
-    )
-
-
-def _asked(made: Pass, target: Target, queries: Query, key: Key) -> str:
-    """Returns a name for what is asked, whoever is: attack, queries and key."""
-    prints = fingerprints(made.attack, target, queries, key)
-    return content_hash(tuple(prints[name] for name in ("version", "attack", "queries", "key")))[:16]
-
-
-PAPERS = {
-    "lira": "https://arxiv.org/abs/2112.03570",
-    "lira-offline": "https://arxiv.org/abs/2112.03570",
-    "rmia": "https://arxiv.org/abs/2312.03262",
-    "calibrated": "https://arxiv.org/abs/2111.08440",
-}
-"""How a target's scores are compared with those of its shadows."""
-
-
-def with_shadows(seen: Seen, rows: np.ndarray, found: Compared, by: Mapping[str, list[Observations]]) -> Seen:
-    """Adds to what passes saw of a target its scores compared with its shadows', under names ``ATTACK+HOW``."""
-    scores, specs, inclusion = dict(seen.scores), dict(seen.specs), found.many.inclusion
-    for name, others in by.items():
-        own = Observations((), seen.scores[name], rows)
-        against = {
-            "lira": shadows.lira(own, others, inclusion),
-            "lira-offline": shadows.lira(own, others, inclusion, online=False),
-            "rmia": shadows.rmia(own, others, inclusion),
-            "calibrated": without(own, others, inclusion),
-        }
-        for how, values in against.items():
-            config = {**seen.specs[name].get("config", {}), "shadows": len(others), "compared": how}
-            scores[f"{name}+{how}"] = values
-            specs[f"{name}+{how}"] = {**seen.specs[name], "paper": PAPERS[how], "config": config}
-    return seen._replace(scores=scores, specs=specs)
-
-
-def without(own: Observations, others: list[Observations], inclusion: data.Inclusion) -> np.ndarray:
-    """Subtracts what the shadows that were trained without a record score it, in the mean."""
-    order = np.argsort(others[0].rows)
-    at = order[np.searchsorted(others[0].rows, own.rows, sorter=order)]
-    by_shadow = np.stack([np.asarray(other.scores, np.float64)[at] for other in others])
-    return own.scores - by_shadow.mean(axis=0, where=~inclusion.of(own.rows))
-
-
 def told_of_shadows(found: Compared | None) -> dict[str, Any]:
     """Returns what a report's provenance says of shadows."""
     if found is None:
         return {}
     told = {name: found.record.get(name) for name in ("of", "of_members", "by", "data", "recipe")}
-    counts = {"num": len(found.many), "pool": len(found.many.inclusion.rows)}
+    counts = {"num": len(found.chosen), "pool": len(found.many.inclusion.rows)}
+    if len(found.chosen) < len(found.many):
+        counts |= {"of_num": len(found.many), "chosen": list(found.chosen)}
     return {"shadows": {"directory": str(found.directory), **counts, **told}}

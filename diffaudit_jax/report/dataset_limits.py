@@ -28,9 +28,9 @@ def limits(document: dict[str, Any]) -> list[str]:
     ]
     if document["people"] is not None:
         sentences.append(
-            f"Of the people flagged, {percent(document['people']['fdr'])} are expected to be wrong on average over "
-            "audits, not in this one. It presumes that people whom the model never saw are like the unpublished ones, "
-            f"also in how many {called} they have."
+            f"Of the people flagged, at most {percent(document['people']['fdr'])} are expected to be wrong, on average "
+            "over audits and not in this one. It presumes that people whom the model never saw are like the "
+            f"unpublished ones, also in how many {called} they have."
         )
     if document["own"]:
         sentences.append(

@@ -129,7 +129,7 @@ def _people(document: dict[str, Any]) -> list[str]:
         return ["People are not judged either, for the same reason."]
     return [
         f"Of {len(people['rows']):,} suspect people {people['flagged']:,} are flagged as trained on, of whom "
-        f"{percent(people['fdr'])} are expected to be wrong."
+        f"at most {percent(people['fdr'])} are expected to be wrong."
     ]
 
 

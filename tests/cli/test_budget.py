@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffaudit_jax import auditing
-from diffaudit_jax.cli import budget
+from diffaudit_jax.cli import fitted
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES
 from diffaudit_jax.cli.costed import _between, _groups
@@ -53,7 +53,7 @@ def test_the_planner_knows_every_pass_and_how_calls_grow():
     ],
 )
 def test_grids_rise_and_keep_something_under_a_truncation(options, grids):
-    found = budget.grids(Asking(**options))
+    found = fitted.grids(Asking(**options))
     assert found == grids
     assert all(few < many for few, many in pairwise(found))
 
@@ -88,14 +88,14 @@ def test_what_is_planned_is_asked_recorded_and_gone_on_with(diffaudit, monkeypat
     assert (plan["queries"], plan["left_out"], plan["not_timed"]) == (36, {}, [])
     # The same command goes by the plan that was made: nothing is timed or asked again.
     monkeypatch.setattr(auditing, "Stream", None)
-    monkeypatch.setattr(budget, "cost_passes", None)
+    monkeypatch.setattr(fitted, "cost_passes", None)
     assert diffaudit(*words).code == 0
     assert document(tmp_path)["provenance"]["plan"] == plan
     other = diffaudit(*words[:-1], 61)
     assert other.code == 2
     assert other.err[-1].endswith(
-        "plans another audit (its time, attacks or queries differ from those asked for now): use another --out, or "
-        "remove it."
+        "plans another audit (its time, attacks, queries or shadows differ from those asked for now): use another "
+        "--out, or remove it."
     )
 
 

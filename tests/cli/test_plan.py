@@ -184,6 +184,8 @@ FLAGS = {
     "queries": (("--queries", "30"), "--queries is 30, and the plan fixed None: "),
     "seed": (("--seed", "1"), "--seed is 1, and the plan fixed 0: "),
     "weights": (("--image-size", "28"), "--image-size is 28, and the plan fixed None: "),
+    "minutes": (("--budget-minutes", "9"), "--plan says what is asked, and --budget-minutes would choose: leave one"),
+    "shadows": (("--shadows", "x"), "--plan fixes an attack that does not stand on --shadows: leave one of them out."),
 }
 
 

@@ -14,8 +14,9 @@ from diffaudit_jax import data, training
 from diffaudit_jax.auditing import Observations
 from diffaudit_jax.cli import main
 from diffaudit_jax.cli.asked import Asked, queries_of, split_of
-from diffaudit_jax.cli.shadowed import Shadowed, compared, without
+from diffaudit_jax.cli.shadowed import Shadowed, compared
 from diffaudit_jax.cli.shadows import tossed
+from diffaudit_jax.cli.shadows_scored import without
 from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.stream import Stream
 

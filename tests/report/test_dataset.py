@@ -101,6 +101,9 @@ def test_the_page_holds_everything_and_loads_nothing(reports, made):
     places = [page.text.index(part) for part in (document["verdict"]["headline"], *document["verdict"]["sentences"])]
     assert places == sorted(places)
     assert all(limit in page.text for limit in document["limits"])
+    # The rate bounds an expectation: it is nowhere said to be one.
+    wrong = len(re.findall(r"at most [\d.]+\s%\s+are expected to be wrong", page.text))
+    assert wrong == page.text.count("expected to be wrong") == (1 if made == "differ" else 3)
     assert ("No. 1" in page.text) == (made != "differ")
     assert ("Adjusted by Holm" in page.text) == (made == "several")
 
