@@ -21,16 +21,13 @@ from diffaudit_jax.metrics.corrected import conditional as conditional
 from diffaudit_jax.metrics.corrected import rogan_gladen as rogan_gladen
 from diffaudit_jax.metrics.corrected import unmixed as unmixed
 from diffaudit_jax.metrics.dataset import DatasetVerdict as DatasetVerdict
-from diffaudit_jax.metrics.dataset import Power as Power
 from diffaudit_jax.metrics.dataset import dataset_verdict as dataset_verdict
-from diffaudit_jax.metrics.dataset import power as power
 from diffaudit_jax.metrics.discoveries import PeopleVerdicts as PeopleVerdicts
 from diffaudit_jax.metrics.discoveries import benjamini_hochberg as benjamini_hochberg
 from diffaudit_jax.metrics.discoveries import people_verdicts as people_verdicts
 from diffaudit_jax.metrics.efficacy import efficacy as efficacy
 from diffaudit_jax.metrics.epsilon import LowerBound as LowerBound
 from diffaudit_jax.metrics.epsilon import one_run as one_run
-from diffaudit_jax.metrics.epsilon import one_run_fdp as one_run_fdp
 from diffaudit_jax.metrics.exposure import Exposure as Exposure
 from diffaudit_jax.metrics.exposure import exposure as exposure
 from diffaudit_jax.metrics.extraction import Extraction as Extraction
@@ -39,6 +36,7 @@ from diffaudit_jax.metrics.extraction import recall as recall
 from diffaudit_jax.metrics.fairness import FairnessStats as FairnessStats
 from diffaudit_jax.metrics.fairness import GroupRates as GroupRates
 from diffaudit_jax.metrics.fairness import fairness_of as fairness_of
+from diffaudit_jax.metrics.fdp import one_run_fdp as one_run_fdp
 from diffaudit_jax.metrics.gdp import gdp_delta as gdp_delta
 from diffaudit_jax.metrics.gdp import gdp_epsilon as gdp_epsilon
 from diffaudit_jax.metrics.gdp import gdp_mu as gdp_mu
@@ -54,6 +52,8 @@ from diffaudit_jax.metrics.operating import tpr_at_fpr as tpr_at_fpr
 from diffaudit_jax.metrics.planning import empirical_bernstein as empirical_bernstein
 from diffaudit_jax.metrics.planning import hoeffding_interval as hoeffding_interval
 from diffaudit_jax.metrics.planning import plan_samples as plan_samples
+from diffaudit_jax.metrics.power import Power as Power
+from diffaudit_jax.metrics.power import power as power
 from diffaudit_jax.metrics.quality import DensityCoverage as DensityCoverage
 from diffaudit_jax.metrics.quality import Novelty as Novelty
 from diffaudit_jax.metrics.quality import PrecisionRecall as PrecisionRecall

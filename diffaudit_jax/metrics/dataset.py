@@ -18,7 +18,6 @@ References:
   Phipson and Smyth 2010, https://arxiv.org/abs/1603.05766 (an exact p-value of random permutations)
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,13 +26,12 @@ from threadpoolctl import threadpool_limits
 
 from diffaudit_jax.metrics.folds import DESIGN_EFFECT, RIDGE, assign, out_of_fold, shuffled, within_fold_auc
 from diffaudit_jax.metrics.groups import one_each, people
-from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson, tail
+from diffaudit_jax.metrics.intervals import Estimate
 from diffaudit_jax.metrics.roc import auc
 from diffaudit_jax.metrics.traces import standardised
 from diffaudit_jax.types import InputError
 
 FEWEST, FOLDS = 20, 5
-SURE = 0.8  # share of draws that must be told for a number of records to be called enough
 
 
 class DatasetVerdict(NamedTuple):
@@ -53,23 +51,6 @@ class DatasetVerdict(NamedTuple):
     effect: float
     num_permutations: int
     scores: np.ndarray
-
-
-class Power(NamedTuple):
-    """How many records of each side a claim needs.
-
-    Attributes:
-      sizes: People of each side, or records where everybody has one, int [k], ascending.
-      rejected: Share of draws whose p-value is 1 - level at most, at each size; the interval is over draws from these
-        records.
-      median: Median p-value of the draws, at each size.
-      needed: The smallest size from which on four draws in five are told; None if there is none.
-    """
-
-    sizes: tuple[int, ...]
-    rejected: tuple[Estimate, ...]
-    median: tuple[float, ...]
-    needed: int | None
 
 
 def dataset_verdict(
@@ -101,67 +82,15 @@ def dataset_verdict(
       InputError: if a side has fewer than 20 records or people, a feature is not finite, the numbers of features
         differ, or a person is on both sides.
     """
-    features, suspected, codes = _prepared(suspect, unpublished, groups)
+    features, suspected, codes = prepared(suspect, unpublished, groups)
     with threadpool_limits(1, "blas"):  # the matrices are small: threads would wait for each other
-        scores, p_value = _tested(features, suspected, codes, seed, num_permutations)
+        scores, p_value = tested(features, suspected, codes, seed, num_permutations)
     rows = one_each(codes, seed)
     area = auc(scores[rows], suspected[rows], level=level, design_effect=DESIGN_EFFECT)
     return DatasetVerdict(p_value, area, _effect(scores[suspected], scores[~suspected]), num_permutations, scores)
 
 
-def power(
-    suspect: ArrayLike,
-    unpublished: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    sizes: Sequence[int] | None = None,
-    repeats: int = 40,
-    level: float = 0.95,
-    seed: int = 0,
-    num_permutations: int = 99,
-) -> Power:
-    """How many records a claim needs: the test on random parts of growing size, as many of each side.
-
-    Parts of one size overlap the more, the larger they are, and all are of these records: a share near 1 at the largest
-    size says little more than that the whole test rejects.
-
-    Args:
-      suspect: As in `dataset_verdict`, [n, d].
-      unpublished: Likewise, [m, d].
-      groups: Likewise; parts are then of whole people.
-      sizes: People, or records, of each side; by default 20, 40, 80, ... and as many as the smaller side has.
-      repeats: Random parts of each size.
-      level: A part counts as told if its p-value is 1 - level at most.
-      seed: Seed of the parts.
-      num_permutations: Shuffles in each test.
-
-    Raises:
-      InputError: as `dataset_verdict`, or if a size is below 20 or above what the smaller side has.
-    """
-    features, suspected, codes = _prepared(suspect, unpublished, groups)
-    side = suspected[np.unique(codes, return_index=True)[1]]
-    most = int(min(side.sum(), (~side).sum()))
-    sizes = _doubling(most) if sizes is None else tuple(sorted(sizes))
-    if not sizes or sizes[0] < FEWEST or sizes[-1] > most:
-        raise InputError(f"sizes are {list(sizes)}: choose from {FEWEST} to {most}, what the smaller side has.")
-    rng = np.random.default_rng((seed, 3))
-
-    def tested(size: int, repeat: int) -> float:
-        drawn = [rng.choice(np.flatnonzero(side == kind), size, replace=False) for kind in (True, False)]
-        part = np.isin(codes, np.concatenate(drawn))
-        again = np.unique(codes[part], return_inverse=True)[1]
-        return _tested(features[part], suspected[part], again, seed + repeat, num_permutations)[1]
-
-    with threadpool_limits(1, "blas"):
-        p = np.array([[tested(size, repeat) for repeat in range(repeats)] for size in sizes])
-    told = tuple(clopper_pearson(int(row.sum()), repeats, level) for row in p <= 2 * tail(level) * (1 + 1e-12))
-    short = [i for i, share in enumerate(told) if share.value < SURE]
-    first = short[-1] + 1 if short else 0
-    needed = sizes[first] if first < len(sizes) else None
-    return Power(sizes, told, tuple(float(each) for each in np.median(p, axis=1)), needed)
-
-
-def _tested(
+def tested(
     features: np.ndarray, suspected: np.ndarray, codes: np.ndarray, seed: int, num_permutations: int
 ) -> tuple[np.ndarray, float]:
     """Returns the out-of-fold scores [n], and the p-value of their AUC."""
@@ -193,7 +122,7 @@ def checked_features(features: ArrayLike, name: str) -> np.ndarray:
     return values
 
 
-def _prepared(
+def prepared(
     suspect: ArrayLike, unpublished: ArrayLike, groups: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns features, who is suspected, and the person of each record."""
@@ -221,14 +150,6 @@ def components(features: np.ndarray) -> np.ndarray:
     share = s**2 / ((s**2).sum() or 1.0)
     kept = share > RIDGE / 10
     return (u * s)[:, kept] * np.sqrt(len(features) / ((s**2).sum() or 1.0))
-
-
-def _doubling(most: int) -> tuple[int, ...]:
-    sizes = [FEWEST]
-    while 2 * sizes[-1] <= most:
-        sizes.append(2 * sizes[-1])
-    # What is left over is worth a size of its own only if it is not nearly the last one again.
-    return tuple([*sizes, most] if most >= 1.25 * sizes[-1] else sizes)
 
 
 def _effect(x: np.ndarray, y: np.ndarray) -> float:

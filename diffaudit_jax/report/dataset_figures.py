@@ -5,7 +5,7 @@ from typing import Any
 import matplotlib
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from diffaudit_jax.metrics.dataset import SURE
+from diffaudit_jax.metrics.power import SURE
 from diffaudit_jax.report.drawing import FAINT, STYLE, Drawing, band, inline_svg, keys_of, line, new_axes
 from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import percent

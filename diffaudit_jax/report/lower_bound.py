@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffaudit_jax.metrics.epsilon import LowerBound, default_guesses, one_run, one_run_epsilon, one_run_fdp
+from diffaudit_jax.metrics.epsilon import LowerBound, default_guesses, one_run, one_run_epsilon
+from diffaudit_jax.metrics.fdp import one_run_fdp
 from diffaudit_jax.report.numbers import at_least, at_most, percent
 
 METHODS = {"one_run": one_run, "fdp": one_run_fdp}
