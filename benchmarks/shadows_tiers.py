@@ -20,7 +20,7 @@ class Side:
       recipe: How every model is trained.
       shadows: Numbers of shadows, ascending, multiples of `BLOCK`.
       targets: Models that are audited, each on coins of its own.
-      times: Times of the loss trajectory, of the first 30 % of the schedule.
+      times: Times of the loss trajectory: of images over the first 30 % of the schedule, of a table over all of it.
       noises: Noises at each.
     """
 

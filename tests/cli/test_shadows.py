@@ -19,6 +19,7 @@ from diffaudit_jax.cli.shadows import tossed
 from diffaudit_jax.cli.shadows_scored import without
 from diffaudit_jax.cli.subject import Weights, load_subject
 from diffaudit_jax.stream import Stream
+from diffaudit_jax.training import steps
 
 from .conftest import contents, scores
 
@@ -209,7 +210,17 @@ def test_difficulty_is_what_shadows_without_the_record_score():
     np.testing.assert_allclose(without(own, others, inclusion), want, rtol=0, atol=6 * 2.0**-51)
 
 
-def test_images_are_compared_too(diffaudit, trained, tmp_path):
+def test_images_are_compared_too(diffaudit, monkeypatch, trained, tmp_path):
+    """Shadows are here random around their first weights: that images train them, fit_many's tests see."""
+    rng = np.random.default_rng(0)
+
+    def guessed(state, data, advance, recipe, privacy, kept, progress):
+        params = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype), state.params)
+        state = state._replace(params=params, ema=params, step=state.step + recipe.num_steps)
+        kept.save(state)
+        return state
+
+    monkeypatch.setattr(steps, "_train", guessed)
     assert diffaudit("shadows", trained, "--num", 8, "--out", tmp_path / "shadows", "--checkpoint-every", 4).code == 0
     words = ("--shadows", tmp_path / "shadows", "--attack", "pia", "--block", 16)
     assert diffaudit("audit", trained, "--out", tmp_path / "audit", *words).code == 0
