@@ -65,7 +65,7 @@ class Tier:
 TIERS: Mapping[str, Tier] = {
     "cpu": Tier(
         size="small",
-        images=Side(300, 600, training.Recipe(1500, 32, 2e-3, warmup_steps=50, ema_decay=0.99), (8, 16), 2, 6, 4),
+        images=Side(300, 600, training.Recipe(1500, 32, 2e-3, warmup_steps=50, ema_decay=0.99), (8,), 2, 6, 4),
         tables=Side(
             1000,
             1000,
