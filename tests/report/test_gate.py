@@ -13,6 +13,8 @@ from scipy.stats import binom, norm
 from diffaudit_jax.metrics import auc
 from diffaudit_jax.report.card import card, escaped
 from diffaudit_jax.report.gate import Condition, gate, said
+from diffaudit_jax.report.lower_bound import lower_bound_section
+from diffaudit_jax.report.numbers import at_least
 from diffaudit_jax.types import InputError
 
 from .audits import HOSTILE
@@ -135,7 +137,7 @@ BACKWARDS = {
     "attacks": [attack("a", 0.4, 0.01, 0.5), attack("b", 0.58, 0.04, 0.54)],
     "tests": {"a": WRONG, "b": TESTS},
 }
-REFUSED = {"epsilon": None, "refusals": ["Steps were taken twice."]}
+REFUSED = PROMISED | {"epsilon": None, "refusals": ["Steps were taken twice."]}
 UNTOLD = {  # what is changed, figure, rate, the reason
     "few non-members": (MEMBERSHIP, {}, "tpr", 0.001, "400 cannot resolve 0.001"),
     "a split that leaks": (MEMBERSHIP, {"blind__leaks": True}, "auc", None, "the two groups differ by themselves"),
@@ -143,6 +145,7 @@ UNTOLD = {  # what is changed, figure, rate, the reason
     "registered, a split that leaks": (MEMBERSHIP, {"blind__leaks": True}, "registered-tpr", None, "the two groups"),
     "the wrong way": (MEMBERSHIP, BACKWARDS, "auc", None, "a ranks the wrong way round: check its sign"),
     "no privacy": (MEMBERSHIP, {"provenance": {}}, "epsilon", None, "the model was not trained with differential pr"),
+    "a smaller delta": (MEMBERSHIP, {}, "epsilon", 1e-6, "its epsilon was accounted for at delta = 1e-05"),
     "no epsilon": (MEMBERSHIP, {"provenance__guarantee": REFUSED}, "epsilon", None, "Steps were taken twice"),
     "no held-out records": (TABLES, {"copies__share": None}, "share", None, "no records were held out"),
 }
@@ -158,27 +161,52 @@ def test_what_the_data_cannot_tell_does_not_pass_at_any_limit(case):
     assert f"unresolvable, {outcome.reason}" in said(outcome)
 
 
-@pytest.mark.parametrize(
-    ("shown", "limit", "passes", "reason"),
-    [
-        (1.0, 8, True, ""),
-        (3.5, 8, True, ""),
-        (4.5, 8, False, "at least 4.5, more than was promised: check how that was computed"),
-        (3.0, 2, False, "attacks show that it is at least 3"),
-        (1.0, 2, False, ""),
-    ],
+INSIDE = np.random.default_rng(0).random(400) < 0.5
+NOISE = np.random.default_rng(1).normal(size=(2, 400))
+BOUND = lower_bound_section({"a": NOISE[0] + 3 * INSIDE, "b": NOISE[1]}, INSIDE, coin=0.5)
+LEAST, GAUSSIAN = BOUND["attacks"][0]["one_run"]["epsilon"], BOUND["attacks"][0]["fdp"]["epsilon"]
+SHOWN = f"attacks show that it is at least {at_least(LEAST)}"
+ASSUMED = (
+    f"if training trades errors off as a Gaussian release does, attacks show that it is at least {at_least(GAUSSIAN)}"
 )
-def test_an_epsilon_that_attacks_show_overrules_the_one_promised(shown, limit, passes, reason):
-    document = changed(MEMBERSHIP, lower_bound={"epsilon": shown, "level": 0.95})
-    (outcome,) = gate(document, [Condition("epsilon", limit)])
-    assert outcome.passes == passes
-    assert outcome.reason.endswith(reason)
+DISPUTED = {  # promised, limit, delta of the limit, whether it passes, the reason
+    "between both": (GAUSSIAN + 1, GAUSSIAN + 2, None, True, ""),
+    "on an assumption": (LEAST + 0.1, GAUSSIAN + 1, None, True, f"{ASSUMED}, more than was promised: check how"),
+    "on an assumption, at the limit": (GAUSSIAN + 1, LEAST + 0.1, None, False, ASSUMED),
+    "more than promised": (LEAST - 0.1, 99, None, False, f"{SHOWN}, more than was promised: check how that was com"),
+    "more than the limit": (99, LEAST - 0.1, None, False, SHOWN),
+    "as much as promised": (LEAST, 99, None, True, ASSUMED),
+    "more than the limit, at more delta": (99, LEAST - 0.1, 1e-3, False, ""),
+    "nothing promised": (None, 99, None, False, "the model was not trained with differential privacy"),
+    "nothing promised, more than the limit": (None, LEAST - 0.1, None, False, SHOWN),
+}
+
+
+@pytest.mark.parametrize("case", DISPUTED)
+def test_an_epsilon_that_attacks_show_overrules_the_one_promised(case):
+    promised, limit, delta, passes, reason = DISPUTED[case]
+    assert 0.2 < LEAST < GAUSSIAN - 0.2
+    told = None if promised is None else PROMISED | {"epsilon": promised}
+    document = changed(MEMBERSHIP, lower_bound=BOUND, provenance__guarantee=told)
+    (outcome,) = gate(document, [Condition("epsilon", limit, delta)])
+    assert (outcome.passes, outcome.high) == (passes, promised)
+    assert outcome.reason.startswith(reason)
     assert bool(outcome.reason) == bool(reason)
 
 
-def test_an_epsilon_that_attacks_show_is_told_where_none_was_promised():
-    document = changed(MEMBERSHIP, lower_bound={"epsilon": 4.5}, provenance={})
-    assert gate(document, [Condition("epsilon", 2)])[0].reason == "attacks show that it is at least 4.5"
+def test_an_epsilon_is_told_with_its_delta_and_holds_at_a_larger_one():
+    lines = [said(gate(MEMBERSHIP, [Condition("epsilon", 8, delta)])[0]) for delta in (None, 1e-5, 1e-3)]
+    assert lines[0] == lines[1] == "passes  epsilon@1e-05 <= 8: at most 3.5"
+    assert lines[2] == "passes  epsilon@0.001 <= 8: at most 3.5"
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("epsilon", -1), ("epsilon", math.inf), ("epsilon", "0.1"), ("ledger", {"delta": 1})]
+)
+def test_a_guarantee_that_is_none_is_refused(part, value):
+    document = changed(MEMBERSHIP, **{f"provenance__guarantee__{part}": value})
+    with pytest.raises(InputError, match=rf"the report has .* at provenance.guarantee.{part}.*: audit again\."):
+        gate(document, [Condition("epsilon", 8)])
 
 
 def test_what_a_report_does_not_hold_is_refused_with_what_it_does():
