@@ -57,6 +57,7 @@ def run_check(options: Check) -> bool:
     checked = [_checked(path, conditions, options.attack) for path in options.reports]
     cards = "\n".join(card(each.document, each.outcomes, each.sha256) for each in checked)
     if options.card not in (None, "-"):
+        Path(options.card).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(options.card), cards.encode())
     if options.json:
         print(json.dumps(_as_json(checked), indent=1, ensure_ascii=False))

@@ -16,8 +16,11 @@ from diffaudit_jax.report.tables_schema import SCHEMA as TABLES
 from diffaudit_jax.types import InputError
 
 Document = Mapping[str, Any]
-# All that means something to Markdown within a line, autolinks and mentions among it; no line begins with such text.
-_MARKS = re.compile(r"([\\`*_\[\]&|~$#]|[<:@](?=[^\s=\d]))")
+# All that means something to Markdown within a line, links of GitHub's among it; no line begins with such text.
+_MARKS = re.compile(r"([\\`*_\[\]&|~$#]|[<:](?=[^\s=\d])|(?<=www)\.)", re.IGNORECASE)
+# Addresses and mentions are looked for after escapes are gone: all but the @ before a number is parted from its name.
+_NAMED = re.compile(r"@(?!\d[\d.]*(?:e-?\d+)?(?![\w.-]))(?=\S)")
+_JOINER = "\N{WORD JOINER}"
 _LIMITS = (
     "The figures are what these attacks achieved on this one model: other attacks may do better, another training "
     "gives another model, and they are measurements, not a legal conclusion."
@@ -70,8 +73,9 @@ def hash_of(path: Path) -> str:
 
 
 def escaped(text: str) -> str:
-    """Returns text that Markdown shows as it is, on one line."""
-    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))
+    """Returns text that Markdown shows as it is, on one line, and that links to nothing and calls nobody."""
+    apart = _NAMED.sub(f"@{_JOINER}", " ".join(str(text).split()))
+    return _MARKS.sub(r"\\\1", apart)
 
 
 def _membership(document: Document) -> list[str]:

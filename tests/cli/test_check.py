@@ -64,7 +64,7 @@ def test_lines_name_figure_end_limit_and_attack_and_the_report_of_several(diffau
 
 
 def test_a_card_is_written_to_a_file_with_the_hash_of_the_report(diffaudit, reports, tmp_path):
-    path = tmp_path / "card.md"
+    path = tmp_path / "new" / "card.md"
     assert diffaudit("check", reports / "quiet", "--max", "auc=0.7", "--card", path).code == 0
     sha256 = hashlib.sha256((reports / "quiet" / "report.json").read_bytes()).hexdigest()
     assert path.read_text().rstrip().endswith(f"sha256 `{sha256}`.")

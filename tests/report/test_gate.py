@@ -285,3 +285,19 @@ def test_no_name_in_a_report_can_mark_up_the_card():
         len(re.findall(mark, plain)) for mark in (marks, r"\n")
     ]
     assert escaped("a*b_c\n# d") == r"a\*b\_c \# d"
+
+
+LINKS = {  # text, how the card writes it with | for a word joiner
+    "a site": ("www.evil.com, WWW.evil.com", r"www\.evil.com, WWW\.evil.com"),
+    "an address": ("https://evil.com", r"https\://evil.com"),
+    "mail": ("a@b.com a@1.com a@1.5e a@1_b.c", r"a@|b.com a@|1.com a@|1.5e a@|1\_b.c"),
+    "mail by its scheme": ("mailto:a@3.com", r"mailto\:a@|3.com"),
+    "a mention": ("@someone (@3rd)", "@|someone (@|3rd)"),
+    "a rate": ("tpr@0.01 epsilon@1e-05: a @ 1", "tpr@0.01 epsilon@1e-05: a @ 1"),
+}
+
+
+@pytest.mark.parametrize("case", LINKS)
+def test_what_github_would_link_stays_text(case):
+    text, written = LINKS[case]
+    assert escaped(text).replace("\N{WORD JOINER}", "|") == written
