@@ -128,6 +128,8 @@ def kept_seed(seed: int, plan: Mapping[str, Any]) -> int:
 def dealt(split: data.Split[data.Pool], seed: int) -> tuple[data.Pool, data.Split[data.Pool]]:
     """Deals a random half of the non-members to the threshold, and the rest to the test; a person has one record.
 
+    Coins no longer stand in what is left: of those that fell on "out", half are gone.
+
     Args:
       split: Who may be asked about.
       seed: Seed of the half, and of the record of each person who has several.
@@ -142,7 +144,7 @@ def dealt(split: data.Split[data.Pool], seed: int) -> tuple[data.Pool, data.Spli
     order = np.random.default_rng((seed, 4)).permutation(len(split.nonmembers))
     half = len(order) // 2
     calibration, rest = (split.nonmembers.take(np.sort(part)) for part in (order[:half], order[half:]))
-    return calibration, replace(split, nonmembers=rest)
+    return calibration, replace(split, nonmembers=rest, coin=None)
 
 
 def fixed_set(pool: data.Pool) -> dict[str, Any]:
