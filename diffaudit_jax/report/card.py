@@ -123,9 +123,9 @@ def _registered(document: Document) -> list[str]:
     if not told:
         return []
     return [
-        f"By a plan fixed before members were asked about (sha256 `{escaped(told['sha256'])}`), "
-        f"{escaped(told['attack'])} found {_share(told['tpr'])} of members and wrongly accused {_share(told['fpr'])} "
-        f"of non-members."
+        f"By a plan (sha256 `{escaped(told['sha256'])}`), fixed before members were asked about if this hash was "
+        f"published before, {escaped(told['attack'])} found {_share(told['tpr'])} of members and wrongly accused "
+        f"{_share(told['fpr'])} of non-members."
     ]
 
 

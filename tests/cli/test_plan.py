@@ -91,6 +91,9 @@ def test_the_audit_of_a_plan_is_of_its_attack_and_records(kept):
     page = (folder / "audit" / "report.html").read_text()
     assert plan["sha256"] in page
     assert f"{registered(folder)['found']} of 12" in page
+    # That it came first is said under its condition alone.
+    assert "which stands if its hash was published or deposited then, a plan came before members were asked" in page
+    assert "Before any member was asked about" not in page
 
 
 def test_check_holds_the_registered_rate_against_a_limit(diffaudit, kept):
@@ -241,6 +244,14 @@ def test_a_person_is_asked_about_once_and_on_one_side():
     sides = [calibration.groups, rest.members.groups, rest.nonmembers.groups]
     assert [len(side) for side in sides] == [15, 20, 15]
     assert len(np.unique(np.concatenate(sides))) == 50
+
+
+def test_no_coins_stand_once_a_plan_took_nonmembers_out():
+    """With half of the 20 out gone, one that is left is in with probability 2/3: a bound at 1/2 would be too high."""
+    pool = Pool(np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1), np.arange(40), "tossed")
+    tossed = Split(pool.take(np.arange(20)), pool.take(np.arange(20, 40)), coin=0.5)
+    rest = dealt(tossed, 0)[1]
+    assert (len(rest.members), len(rest.nonmembers), rest.coin) == (20, 10, None)
 
 
 def test_every_half_is_as_likely():

@@ -239,9 +239,9 @@ CARD = """### Membership audit: Faces
 **Verdict.** Not detected: No attack did. The model (ddpm, from diffaudit train) was asked about 1,000 records that \
 it was trained on and 2,000 that it was not. Of 2 attacks the strongest, b (white access), reached an AUC of 0.56 \
 \\[0.54, 0.58\\], where 0.5 is guessing and 1 is perfect, and found 2.0 % \\[0.0, 4.0\\] of members where 1 % of \
-non-members are wrongly accused; 95 % intervals. By a plan fixed before members were asked about (sha256 `ab12`), a \
-found 5.0 % \\[3.0, 7.0\\] of members and wrongly accused 1.0 % \\[-1.0, 3.0\\] of non-members. It was trained with \
-differential privacy: epsilon = 3.5 at delta = 1e-05 (add or remove one).
+non-members are wrongly accused; 95 % intervals. By a plan (sha256 `ab12`), fixed before members were asked about if \
+this hash was published before, a found 5.0 % \\[3.0, 7.0\\] of members and wrongly accused 1.0 % \\[-1.0, 3.0\\] of \
+non-members. It was trained with differential privacy: epsilon = 3.5 at delta = 1e-05 (add or remove one).
 
 **Release gate failed**, by the upper ends of 95 % intervals:
 
