@@ -23,11 +23,11 @@ class Check:
     """Check reports against limits: the upper end of every interval must be within, or the command ends with 1."""
 
     reports: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Directories that hold a report of membership, of a synthetic table or of fairness, or its JSON file."""
+    """Directories that hold a report of membership, of extraction, of a synthetic table or of fairness, or its JSON."""
     max: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Limit of a figure, FIGURE=LIMIT, as often as wanted. Of membership: auc, tpr@FPR, balanced-accuracy, epsilon or
-    epsilon@DELTA, and registered-tpr after a plan; of tables: share, risk, auc, tpr@FPR; of fairness: parity,
-    opportunity, odds."""
+    epsilon@DELTA, and registered-tpr after a plan; of extraction: extracted; of tables: share, risk, auc, tpr@FPR; of
+    fairness: parity, opportunity, odds."""
     attack: str | None = None
     """Judge by this attack alone; by the worst of all if not given."""
     card: str | None = None

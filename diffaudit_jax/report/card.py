@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from diffaudit_jax.report.document import SCHEMA as MEMBERSHIP
+from diffaudit_jax.report.extraction_schema import SCHEMA as EXTRACTION
+from diffaudit_jax.report.extraction_verdict import decisive
 from diffaudit_jax.report.gate import Outcome, said
 from diffaudit_jax.report.numbers import at_most, estimate, percent, shares
 from diffaudit_jax.report.tables_schema import SCHEMA as TABLES
@@ -31,14 +33,18 @@ def card(document: Document, outcomes: Sequence[Outcome], sha256: str) -> str:
     """Writes what a report found as a section of a model card.
 
     Args:
-      document: A membership report, or one of a synthetic table or of fairness.
+      document: A report of membership, of extraction, of a synthetic table or of fairness.
       outcomes: How the conditions of a gate came out on it.
       sha256: Hash of the report's file, for whoever wants to see that the card is about it.
 
     Returns:
       Markdown: a heading, paragraphs, and a list of the conditions.
     """
-    kinds = {MEMBERSHIP: ("Membership audit", _membership), TABLES: ("Audit of a synthetic table", _tables)}
+    kinds = {
+        MEMBERSHIP: ("Membership audit", _membership),
+        EXTRACTION: ("Audit of what samples give away", _extraction),
+        TABLES: ("Audit of a synthetic table", _tables),
+    }
     called, told = kinds.get(document["schema"], ("Audit of fairness", _fairness))
     verdict = document["verdict"]
     concluded = f"**Verdict.** {escaped(verdict['label'])}: {escaped(verdict['headline'])}"
@@ -139,6 +145,14 @@ def _promise(document: Document) -> str:
         f"It was trained with differential privacy: epsilon = {at_most(told['epsilon'])} at delta = "
         f"{told['ledger']['delta']:g} ({escaped(told['neighbouring'])})."
     )
+
+
+def _extraction(document: Document) -> list[str]:
+    rule, samples = decisive(dict(document)), document["counts"]["samples"]
+    return [
+        f"{samples:,} samples give away {_share(rule['members']['share'])} of what was trained on, by the rule "
+        f"{escaped(rule['name'])}; {_level(document)} interval. More samples may give away more."
+    ]
 
 
 def _tables(document: Document) -> list[str]:

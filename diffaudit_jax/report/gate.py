@@ -57,7 +57,7 @@ def gate(document: Document, conditions: Iterable[Condition], attack: str | None
     """Holds a report against limits.
 
     Args:
-      document: A membership report, or one of a synthetic table or of fairness.
+      document: A report of membership, of extraction, of a synthetic table or of fairness.
       conditions: Figures and their limits.
       attack: Judge by this attack (classifier) alone; None for the worst of all.
 

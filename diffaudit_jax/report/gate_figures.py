@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from diffaudit_jax.report.document import SCHEMA as MEMBERSHIP
+from diffaudit_jax.report.extraction_schema import SCHEMA as EXTRACTION
+from diffaudit_jax.report.extraction_verdict import decisive
 from diffaudit_jax.report.fairness_schema import SCHEMA as FAIRNESS
 from diffaudit_jax.report.numbers import estimate
 from diffaudit_jax.report.significance import wrong_way
@@ -27,7 +29,7 @@ Read: TypeAlias = Callable[[], list[Reading]]
 
 def figures_of(document: Document) -> dict[str, Read]:
     """Returns the figures of a report by name, each with how it is read; epsilon is read by `epsilon_held`."""
-    kinds = {MEMBERSHIP: _of_membership, TABLES: _of_tables, FAIRNESS: _of_fairness}
+    kinds = {MEMBERSHIP: _of_membership, EXTRACTION: _of_extraction, TABLES: _of_tables, FAIRNESS: _of_fairness}
     kind = kinds.get(document["schema"])
     return {} if kind is None else kind(document)
 
@@ -52,6 +54,13 @@ def _of_membership(document: Document) -> dict[str, Read]:
         asked = [attack for attack in attacks if attack["name"] == registered["attack"]]
         figures["registered-tpr"] = by(lambda attack: Reading(attack["name"], registered["tpr"]["high"]), asked)
     return figures
+
+
+def _of_extraction(document: Document) -> dict[str, Read]:
+    rule, unjudged = decisive(dict(document)), document["verdict"]["level"] == "unjudged"
+    untold = "nothing says how many training records samples come near by chance"
+    high = None if unjudged else rule["members"]["share"]["high"]
+    return {"extracted": lambda: [Reading(rule["name"], high, untold if unjudged else "")]}
 
 
 def _of_tables(document: Document) -> dict[str, Read]:
