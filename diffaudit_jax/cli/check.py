@@ -23,10 +23,11 @@ class Check:
     """Check reports against limits: the upper end of every interval must be within, or the command ends with 1."""
 
     reports: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Directories that hold a report of membership, of a synthetic table or of fairness, or its JSON file."""
+    """Directories that hold a report of membership, of extraction, of a synthetic table or of fairness, or its JSON."""
     max: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Limit of a figure, FIGURE=LIMIT, as often as wanted. Of membership: auc, tpr@FPR, balanced-accuracy, epsilon,
-    and registered-tpr after a plan; of tables: share, risk, auc, tpr@FPR; of fairness: parity, opportunity, odds."""
+    """Limit of a figure, FIGURE=LIMIT, as often as wanted. Of membership: auc, tpr@FPR, balanced-accuracy, epsilon or
+    epsilon@DELTA, and registered-tpr after a plan; of extraction: extracted; of tables: share, risk, auc, tpr@FPR; of
+    fairness: parity, opportunity, odds."""
     attack: str | None = None
     """Judge by this attack alone; by the worst of all if not given."""
     card: str | None = None
@@ -56,6 +57,7 @@ def run_check(options: Check) -> bool:
     checked = [_checked(path, conditions, options.attack) for path in options.reports]
     cards = "\n".join(card(each.document, each.outcomes, each.sha256) for each in checked)
     if options.card not in (None, "-"):
+        Path(options.card).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(options.card), cards.encode())
     if options.json:
         print(json.dumps(_as_json(checked), indent=1, ensure_ascii=False))
@@ -76,17 +78,20 @@ def condition_of(word: str) -> Condition:
     numbers = [] if form is None else _numbers(text for text in form.groups()[1:] if text is not None)
     if form is None or not numbers:
         raise InputError(f"--max {word} is not FIGURE=LIMIT: write for example {EXAMPLE}.")
-    *rate, limit = numbers
+    *at, limit = numbers
     most = math.inf if form[1] == "epsilon" else 1.0
     if not 0 <= limit <= most or math.isinf(limit):
         reach = "from 0" if math.isinf(most) else "from 0 to 1"
         raise InputError(f"--max {word}: the limit of {form[1]} is a number {reach}, got {form[3]}.")
-    if rate and not 0 < rate[0] < 1:
-        raise InputError(f"--max {word}: the false positive rate lies between 0 and 1, got {form[2]}.")
-    if bool(rate) != (form[1] == "tpr"):
+    if at and not 0 < at[0] < 1:
+        what = "delta" if form[1] == "epsilon" else "the false positive rate"
+        raise InputError(f"--max {word}: {what} lies between 0 and 1, got {form[2]}.")
+    if bool(at) != (form[1] == "tpr") and not (at and form[1] == "epsilon"):
         mend = "write tpr@FPR=LIMIT" if form[1] == "tpr" else f"write {form[1]}=LIMIT"
-        raise InputError(f"--max {word}: tpr is at a false positive rate, and no other figure is: {mend}.")
-    return Condition(form[1], limit, *rate)
+        raise InputError(
+            f"--max {word}: tpr is at a false positive rate, epsilon may be at a delta, and no other figure is: {mend}."
+        )
+    return Condition(form[1], limit, *at)
 
 
 def _numbers(texts: Iterable[str]) -> list[float]:

@@ -15,13 +15,13 @@ from diffaudit_jax.auditing import content_hash, fingerprints
 from diffaudit_jax.cli.passes import Pass
 from diffaudit_jax.metrics.groups import one_each, people
 from diffaudit_jax.report.document import parsed
-from diffaudit_jax.report.schema import NUMBER, OBJECT, TEXT, WHOLE, faults
+from diffaudit_jax.report.schema import COUNT, NUMBER, OBJECT, TEXT, WHOLE, faults
 from diffaudit_jax.target import Target
 from diffaudit_jax.types import InputError, Key, Query
 
 SCHEMA = "diffaudit.plan"
 SCHEMA_VERSION = 1
-SET = {"rows": [WHOLE], "sha256": TEXT}
+SET = {"records": COUNT, "sha256": TEXT}
 DOCUMENT = {
     "created": TEXT,
     "version": TEXT,
@@ -82,6 +82,8 @@ def read_plan(path: Path) -> dict[str, Any]:
 def dealt(split: data.Split[data.Pool], seed: int) -> tuple[data.Pool, data.Split[data.Pool]]:
     """Deals a random half of the non-members to the threshold, and the rest to the test; a person has one record.
 
+    Coins no longer stand in what is left: of those that fell on "out", half are gone.
+
     Args:
       split: Who may be asked about.
       seed: Seed of the half, and of the record of each person who has several.
@@ -96,15 +98,15 @@ def dealt(split: data.Split[data.Pool], seed: int) -> tuple[data.Pool, data.Spli
     order = np.random.default_rng((seed, 4)).permutation(len(split.nonmembers))
     half = len(order) // 2
     calibration, rest = (split.nonmembers.take(np.sort(part)) for part in (order[:half], order[half:]))
-    return calibration, replace(split, nonmembers=rest)
+    return calibration, replace(split, nonmembers=rest, coin=None)
 
 
 def fixed_set(pool: data.Pool) -> dict[str, Any]:
-    """Returns what a plan holds of some records: their rows, and one hash of all their contents.
+    """Returns what a plan holds of some records: how many they are, and one hash of all their contents.
 
-    A hash of each would let whoever reads the plan try records of their own: it would tell who is a member.
+    The rows, or a hash of each, would let whoever reads the plan look up who is a member.
     """
-    return {"rows": pool.rows.tolist(), "sha256": pool.fingerprint()}
+    return {"records": len(pool), "sha256": pool.fingerprint()}
 
 
 def planned(split: data.Split[data.Pool], plan: Mapping[str, Any]) -> data.Split[data.Pool]:
@@ -118,8 +120,8 @@ def planned(split: data.Split[data.Pool], plan: Mapping[str, Any]) -> data.Split
     called = {"calibration": "non-members that set its threshold", "nonmembers": "non-members"}
     for name, pool in found.items():
         fixed, what = plan["sets"][name], called.get(name, name)
-        if len(pool) != len(fixed["rows"]):
-            raise InputError(f"the plan fixed {len(fixed['rows'])} {what}, and there are {len(pool)}: ask about those.")
+        if len(pool) != fixed["records"]:
+            raise InputError(f"the plan fixed {fixed['records']} {what}, and there are {len(pool)}: ask about those.")
         if fixed_set(pool) != fixed:
             raise InputError(f"the {what} are not those that the plan fixed: ask about the very same records.")
     return rest

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from diffaudit_jax.report.document import SCHEMA as MEMBERSHIP
+from diffaudit_jax.report.extraction_schema import SCHEMA as EXTRACTION
+from diffaudit_jax.report.extraction_verdict import decisive
 from diffaudit_jax.report.gate import Outcome, said
 from diffaudit_jax.report.numbers import at_most, estimate, percent, shares
 from diffaudit_jax.report.tables_schema import SCHEMA as TABLES
 from diffaudit_jax.types import InputError
 
 Document = Mapping[str, Any]
-# All that means something to Markdown within a line, autolinks and mentions among it; no line begins with such text.
-_MARKS = re.compile(r"([\\`*_\[\]&|~$#]|[<:@](?=[^\s=\d]))")
+# All that means something to Markdown within a line, links of GitHub's among it; no line begins with such text.
+_MARKS = re.compile(r"([\\`*_\[\]&|~$#]|[<:](?=[^\s=\d])|(?<=www)\.)", re.IGNORECASE)
+# Addresses and mentions are looked for after escapes are gone: all but the @ before a number is parted from its name.
+_NAMED = re.compile(r"@(?!\d[\d.]*(?:e-?\d+)?(?![\w.-]))(?=\S)")
+_JOINER = "\N{WORD JOINER}"
 _LIMITS = (
     "The figures are what these attacks achieved on this one model: other attacks may do better, another training "
     "gives another model, and they are measurements, not a legal conclusion."
@@ -28,14 +33,18 @@ def card(document: Document, outcomes: Sequence[Outcome], sha256: str) -> str:
     """Writes what a report found as a section of a model card.
 
     Args:
-      document: A membership report, or one of a synthetic table or of fairness.
+      document: A report of membership, of extraction, of a synthetic table or of fairness.
       outcomes: How the conditions of a gate came out on it.
       sha256: Hash of the report's file, for whoever wants to see that the card is about it.
 
     Returns:
       Markdown: a heading, paragraphs, and a list of the conditions.
     """
-    kinds = {MEMBERSHIP: ("Membership audit", _membership), TABLES: ("Audit of a synthetic table", _tables)}
+    kinds = {
+        MEMBERSHIP: ("Membership audit", _membership),
+        EXTRACTION: ("Audit of what samples give away", _extraction),
+        TABLES: ("Audit of a synthetic table", _tables),
+    }
     called, told = kinds.get(document["schema"], ("Audit of fairness", _fairness))
     verdict = document["verdict"]
     concluded = f"**Verdict.** {escaped(verdict['label'])}: {escaped(verdict['headline'])}"
@@ -70,8 +79,9 @@ def hash_of(path: Path) -> str:
 
 
 def escaped(text: str) -> str:
-    """Returns text that Markdown shows as it is, on one line."""
-    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))
+    """Returns text that Markdown shows as it is, on one line, and that links to nothing and calls nobody."""
+    apart = _NAMED.sub(f"@{_JOINER}", " ".join(str(text).split()))
+    return _MARKS.sub(r"\\\1", apart)
 
 
 def _membership(document: Document) -> list[str]:
@@ -119,9 +129,9 @@ def _registered(document: Document) -> list[str]:
     if not told:
         return []
     return [
-        f"By a plan fixed before members were asked about (sha256 `{escaped(told['sha256'])}`), "
-        f"{escaped(told['attack'])} found {_share(told['tpr'])} of members and wrongly accused {_share(told['fpr'])} "
-        f"of non-members."
+        f"By a plan (sha256 `{escaped(told['sha256'])}`), fixed before members were asked about if this hash was "
+        f"published before, {escaped(told['attack'])} found {_share(told['tpr'])} of members and wrongly accused "
+        f"{_share(told['fpr'])} of non-members."
     ]
 
 
@@ -135,6 +145,14 @@ def _promise(document: Document) -> str:
         f"It was trained with differential privacy: epsilon = {at_most(told['epsilon'])} at delta = "
         f"{told['ledger']['delta']:g} ({escaped(told['neighbouring'])})."
     )
+
+
+def _extraction(document: Document) -> list[str]:
+    rule, samples = decisive(dict(document)), document["counts"]["samples"]
+    return [
+        f"{samples:,} samples give away {_share(rule['members']['share'])} of what was trained on, by the rule "
+        f"{escaped(rule['name'])}; {_level(document)} interval. More samples may give away more."
+    ]
 
 
 def _tables(document: Document) -> list[str]:

@@ -90,7 +90,8 @@ def unbounded(coin: float | None, provenance: Mapping[str, Any]) -> list[str]:
         return []
     return [
         "They say nothing of what epsilon is at least. Members were drawn in a fixed number, so that one in is another "
-        "out, and guesses at them are not independent: train with --canaries to toss a coin for each record."
+        "out, and guesses at them are not independent; or a plan kept non-members apart, so that coins are no longer "
+        "even: train with --canaries to toss a coin for each record, and audit without a plan."
     ]
 
 

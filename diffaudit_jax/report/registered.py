@@ -20,7 +20,7 @@ def registered_section(plan: Mapping[str, Any], scores: ArrayLike, member: Array
     found = committed(scores, member, plan["threshold"], level=level)
     return {
         **{name: plan[name] for name in ("sha256", "created", "attack", "target_fpr", "threshold")},
-        "calibration": len(plan["sets"]["calibration"]["rows"]),
+        "calibration": plan["sets"]["calibration"]["records"],
         "level": level,
         "tpr": found.tpr._asdict(),
         "fpr": found.fpr._asdict(),

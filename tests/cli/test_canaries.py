@@ -28,6 +28,13 @@ def test_coins_reach_the_report(diffaudit, tmp_path):
     report = json.loads((out / "report.json").read_text())
     assert report["counts"] == {"members": inside, "nonmembers": outside}
     assert report["lower_bound"]["canaries"] == 60
+    plan, ask = tmp_path / "plan.json", ("--attack", "pia", "--access", "gray", "--fpr", "0.2", "--block", "60")
+    assert diffaudit("plan", run, *ask, "--out", plan).code == 0
+    assert diffaudit("audit", run, "--plan", plan, "--block", "60", "--out", tmp_path / "planned").code == 0
+    report = json.loads((tmp_path / "planned" / "report.json").read_text())
+    assert report["counts"] == {"members": inside, "nonmembers": outside - outside // 2}
+    assert "registered" in report
+    assert "lower_bound" not in report
 
 
 def test_an_accountant_counts_all_that_are_trained_on(refused, tmp_path, monkeypatch):

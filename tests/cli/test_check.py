@@ -31,6 +31,7 @@ CODES = {
     "one limit fails": (("quiet", "--max", "auc=0.7", "--max", "tpr@0.01=0"), 1),
     "unresolvable": (("quiet", "--max", "tpr@0.001=1"), 1),
     "not private": (("quiet", "--max", "epsilon=8"), 1),
+    "not private at a delta": (("quiet", "--max", "epsilon@1e-5=8"), 1),
     "one attack": (("quiet", "--max", "auc=0.7", "--attack", "b"), 0),
 }
 
@@ -63,7 +64,7 @@ def test_lines_name_figure_end_limit_and_attack_and_the_report_of_several(diffau
 
 
 def test_a_card_is_written_to_a_file_with_the_hash_of_the_report(diffaudit, reports, tmp_path):
-    path = tmp_path / "card.md"
+    path = tmp_path / "new" / "card.md"
     assert diffaudit("check", reports / "quiet", "--max", "auc=0.7", "--card", path).code == 0
     sha256 = hashlib.sha256((reports / "quiet" / "report.json").read_bytes()).hexdigest()
     assert path.read_text().rstrip().endswith(f"sha256 `{sha256}`.")
@@ -81,9 +82,10 @@ MISTAKES = {
     "above one": (("quiet", "--max", "auc=1.5"), "the limit of auc is a number from 0 to 1, got 1.5."),
     "below nothing": (("quiet", "--max", "epsilon=-1"), "the limit of epsilon is a number from 0, got -1."),
     "infinite": (("quiet", "--max", "epsilon=inf"), "the limit of epsilon is a number from 0, got inf."),
-    "no rate": (("quiet", "--max", "tpr=0.1"), "tpr is at a false positive rate, and no other figure is: write tpr@FP"),
-    "a rate": (("quiet", "--max", "auc@0.1=1"), "tpr is at a false positive rate, and no other figure is: write auc="),
+    "no rate": (("quiet", "--max", "tpr=0.1"), "and no other figure is: write tpr@FPR=LIMIT."),
+    "a rate": (("quiet", "--max", "auc@0.1=1"), "epsilon may be at a delta, and no other figure is: write auc="),
     "a rate of 1": (("quiet", "--max", "tpr@1=1"), "the false positive rate lies between 0 and 1, got 1."),
+    "a delta of 2": (("quiet", "--max", "epsilon@2=1"), "--max epsilon@2=1: delta lies between 0 and 1, got 2."),
     "a figure": (
         ("quiet", "--max", "risk=1"),
         "the report holds no risk: it holds auc, tpr@0.1, tpr@0.01, tpr@0.001, ",

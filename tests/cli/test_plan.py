@@ -36,8 +36,12 @@ def kept(tmp_path_factory, trained):
     return folder, json.loads((folder / "plan.json").read_text()), rows
 
 
-def rows_of(plan):
-    return {name: each["rows"] for name, each in plan["sets"].items()}
+def sides_of(trained, asked):
+    """The sides of the run's own split, with the non-members who were asked about apart."""
+    split = data.from_record(training.load_run(trained).config["split"], data.load("fashion-mnist-2k"))
+    fixed = np.isin(split.nonmembers.rows, asked)
+    calibration, rest = (split.nonmembers.take(np.flatnonzero(some)) for some in (fixed, ~fixed))
+    return {"calibration": calibration, "members": split.members, "nonmembers": rest}
 
 
 def registered(folder):
@@ -46,24 +50,21 @@ def registered(folder):
 
 def test_a_plan_asks_about_half_of_the_nonmembers_and_nobody_else(trained, kept):
     _, plan, asked = kept
-    split = data.from_record(training.load_run(trained).config["split"], data.load("fashion-mnist-2k"))
-    rows = rows_of(plan)
-    assert asked == rows["calibration"]
-    assert len(asked) == 12
-    assert sorted(rows["calibration"] + rows["nonmembers"]) == sorted(split.nonmembers.rows.tolist())
-    assert rows["members"] == split.members.rows.tolist()
+    sides = sides_of(trained, asked)
+    assert asked == sides["calibration"].rows.tolist()
+    assert plan["sets"] == {name: {"records": 12, "sha256": pool.fingerprint()} for name, pool in sides.items()}
     assert len(plan["sha256"]) == 64
-    # No record has a hash of its own, by which others could look it up.
-    assert not any(each in json.dumps(plan) for each in split.members.hashes())
+    # No record has a row or a hash of its own there, by which others could look it up.
+    assert not any(each in json.dumps(plan) for pool in sides.values() for each in pool.hashes())
 
 
 def test_the_threshold_and_both_rates_are_those_of_a_full_audit(trained, audited, kept):
     """Scores do not depend on who else is asked: the default audit of the same run has them all."""
-    folder, plan, _ = kept
+    folder, plan, asked = kept
     split = data.from_record(training.load_run(trained).config["split"], data.load("fashion-mnist-2k"))
     full = scores(audited)
     of = dict(zip(split.queries.row.tolist(), full["eps-loss"], strict=True))
-    apart = {name: np.array([of[row] for row in rows]) for name, rows in rows_of(plan).items()}
+    apart = {name: np.array([of[row] for row in pool.rows]) for name, pool in sides_of(trained, asked).items()}
     threshold = apart["calibration"].max()  # 10 % of 12 and one more is one
     # XLA may sum in another order in a program of another shape.
     np.testing.assert_allclose(plan["threshold"], threshold, rtol=1e-5)
@@ -90,6 +91,9 @@ def test_the_audit_of_a_plan_is_of_its_attack_and_records(kept):
     page = (folder / "audit" / "report.html").read_text()
     assert plan["sha256"] in page
     assert f"{registered(folder)['found']} of 12" in page
+    # That it came first is said under its condition alone.
+    assert "which stands if its hash was published or deposited then, a plan came before members were asked" in page
+    assert "Before any member was asked about" not in page
 
 
 def test_check_holds_the_registered_rate_against_a_limit(diffaudit, kept):
@@ -155,9 +159,9 @@ FORGED = {  # what is changed in a plan whose hash is made to fit, and what is s
     "attack": (("attack", "x0-loss"), "does not ask the one attack that it names"),
     "attacks": (("asking", "attack", ["eps-loss", "x0-loss"]), "does not ask the one attack that it names"),
     "queries": (("asked", "queries", 30), "the plan fixed 12 non-members that set its threshold, and there are 10"),
-    "a row": (("sets", "members", "rows", 0, 7), "the members are not those that the plan fixed"),
+    "a set": (("sets", "members", "sha256", "1" * 64), "the members are not those that the plan fixed"),
     "contents": (("sets", "nonmembers", "sha256", "0" * 64), "the non-members are not those that the plan fixed"),
-    "fewer": (("sets", "members", "rows", [1]), "the plan fixed 1 members, and there are 12"),
+    "fewer": (("sets", "members", "records", 1), "the plan fixed 1 members, and there are 12"),
     "target": (("fingerprints", "target", "0"), "the model is not the one that the plan was made for"),
     "key": (("fingerprints", "key", "0"), "the noise is not that of the plan"),
     "flags": (("weights", {}), "the plan's weights are not the flags that this version has"),
@@ -242,6 +246,14 @@ def test_a_person_is_asked_about_once_and_on_one_side():
     sides = [calibration.groups, rest.members.groups, rest.nonmembers.groups]
     assert [len(side) for side in sides] == [15, 20, 15]
     assert len(np.unique(np.concatenate(sides))) == 50
+
+
+def test_no_coins_stand_once_a_plan_took_nonmembers_out():
+    """With half of the 20 out gone, one that is left is in with probability 2/3: a bound at 1/2 would be too high."""
+    pool = Pool(np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1), np.arange(40), "tossed")
+    tossed = Split(pool.take(np.arange(20)), pool.take(np.arange(20, 40)), coin=0.5)
+    rest = dealt(tossed, 0)[1]
+    assert (len(rest.members), len(rest.nonmembers), rest.coin) == (20, 10, None)
 
 
 def test_every_half_is_as_likely():
