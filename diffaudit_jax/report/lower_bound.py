@@ -118,7 +118,7 @@ def explained(document: Mapping[str, Any]) -> Bounds | None:
     attacks = "one attack" if count == 1 else f"{count} attacks"
     sentences.append(
         f"With so many coins, guessed at in these ways by {attacks}, one that is never wrong would have shown "
-        f"{at_least(part['most'])} of any training: a small number here may say that there were few."
+        f"{at_least(part['most'])} or more of any training: a small number here may say that there were few."
     )
     axis, warning = 1.05 * max(least, gaussian, upper or 0.0, 0.5), None
     if upper is None:

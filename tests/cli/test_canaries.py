@@ -51,12 +51,14 @@ def test_a_table_with_coins_leaves_nobody_out(refused, tmp_path, monkeypatch):
     seen = {}
 
     def spy(key, model, members, recipe, **options):
-        seen["trained"], seen["record"] = len(members), options["record"]
+        seen["trained"], seen["record"], seen["privacy"] = len(members), options["record"], options["privacy"]
         raise InputError("seen.")
 
     monkeypatch.setattr(training, "fit_table", spy)
     command = ("train", *TABLE, "--canaries", "150", "--members", "20", "--unseen", "drop", "--label", "income")
-    assert "seen." in refused(*command, "--out", tmp_path / "run")
+    private = ("--dp", "--noise-multiplier", "2", "--delta", "1e-3", "--batch", "20")
+    assert "seen." in refused(*command, *private, "--out", tmp_path / "run")
+    assert seen["privacy"].preprocessing == "tossed"  # it did not look at members as members
     table, record = data.load("adult-3k"), seen["record"]
     rows = {side: np.array(record["split"][side]["rows"]) for side in ("members", "nonmembers", "always")}
     assert sum(record["label_counts"]) == seen["trained"] == len(rows["members"]) + len(rows["always"])
