@@ -70,7 +70,8 @@ def fitted(
     names = named(asking if asking.attack is not None else replace(asking, attack=("all",)), subject.target)
     check_answered(names, subject.target)
     found = read_shadows(shadowed, comparable(names), subject)
-    allowed = limits(*sides, FEWEST, grids(asking), 0 if found is None else len(found[1]))
+    num = 0 if found is None else len(found[1])
+    allowed = limits(*sides, FEWEST, grids(asking), num, coin=split.coin)
     most = allowed.queries if asked.queries is None else min(asked.queries, allowed.queries)
     allowed = allowed._replace(queries=most, enough=min(allowed.enough, most), fewest=min(allowed.fewest, most))
     costed = cost_passes(
