@@ -86,7 +86,7 @@ def best(model: Mapping[str, Any]) -> Callable[[str], tuple[str, float]]:
 
 
 def figure(result: Mapping[str, Any]) -> bytes:
-    """Draws AUC of every attack, and the Fréchet distance, against epsilon; PNG."""
+    """Draws AUC of every attack, the Fréchet distance, and what attacks show epsilon to be, against epsilon; PNG."""
     rows = sorted(result["models"].items(), key=lambda row: float(row[0]))
     names = ["plain" if math.isinf(float(epsilon)) else f"{float(epsilon):g}" for epsilon, _ in rows]
     places = np.arange(len(rows))

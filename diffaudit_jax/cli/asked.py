@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from diffaudit_jax import data
+from diffaudit_jax.cli.planner import tossed
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.cli.table_split import split_of_run
 from diffaudit_jax.metrics.membership import FEWEST
@@ -50,6 +51,9 @@ def asked(options: Asked, split: data.Split, seed: int) -> data.Split:
 
     Members and non-members are in proportion; where coins were tossed a part is drawn whatever they said, as its coins
     would depend on each other otherwise.
+
+    Raises:
+      InputError: if there are not so many, or of coins too few fell one way.
     """
     total = len(split.member)
     if options.queries is None:
@@ -60,6 +64,13 @@ def asked(options: Asked, split: data.Split, seed: int) -> data.Split:
     if split.coin is not None:
         drawn = np.isin(np.arange(total), draws.permutation(total)[: options.queries])
         kept = np.split(drawn, [len(split.members)])
+        inside, outside = (int(keep.sum()) for keep in kept)
+        if min(inside, outside) < FEWEST:
+            least = min(total, tossed(FEWEST, split.coin))
+            raise InputError(
+                f"--queries {options.queries} draws {inside} members and {outside} non-members, as their coins fell, "
+                f"and statistics ask for at least {FEWEST} of each: ask about {least} or more."
+            )
         return replace(
             split,
             **{name: side.take(keep) for name, side, keep in zip(("members", "nonmembers"), sides, kept, strict=True)},

@@ -16,7 +16,24 @@ from diffaudit_jax.cli.dry import print_plan
 from diffaudit_jax.cli.fitted import fitted
 from diffaudit_jax.cli.shadowed import Shadowed
 from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.report.schema import COUNT, NUMBER, OBJECT, TEXT, WHOLE, Each, Maybe, Some, faults
 from diffaudit_jax.types import InputError, write_atomic
+
+PLAN = {
+    **dict.fromkeys(("minutes", "timing_seconds", "seconds"), NUMBER),
+    **dict.fromkeys(("times", "queries"), COUNT),
+    "bank_calls": WHOLE,
+    "timed": {"block": COUNT, "times": COUNT},
+    "passes": Each(
+        {"attacks": Some(TEXT), "calls": WHOLE, "total_calls": WHOLE, "memory": Maybe(WHOLE), "seconds": NUMBER}
+    ),
+    "left_out": Each(NUMBER),
+    "not_timed": [TEXT],
+}
+"""What a kept plan holds."""
+SHADOWS = {"asked": WHOLE, "of": COUNT}
+"""What it holds of shadows, if there are any."""
+MEND = "use another --out, or remove it."
 
 
 @dataclass(frozen=True)
@@ -105,10 +122,19 @@ def num_shadows(plan: Mapping[str, Any] | None) -> int | None:
 
 
 def _stored(path: Path, question: Mapping[str, Any]) -> dict[str, Any]:
-    stored = json.loads(path.read_text())
+    """Reads a plan that was kept, if it is of this question."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no plan, or a damaged one ({error}): {MEND}") from None
+    _check_shape(path, stored, {"question": OBJECT, "plan": OBJECT})
     if stored["question"] != question:
-        raise InputError(
-            f"{path} plans another audit (its time, attacks, queries or shadows differ from those asked for now): "
-            f"use another --out, or remove it."
-        )
+        differs = "its time, attacks, queries or shadows differ from those asked for now"
+        raise InputError(f"{path} plans another audit ({differs}): {MEND}")
+    _check_shape(path, stored, {"plan": PLAN | ({"shadows": SHADOWS} if "shadows" in question else {})})
     return stored["plan"]
+
+
+def _check_shape(path: Path, stored: Any, shape: Any) -> None:
+    if fault := next(faults({"file": stored}, {"file": shape}), None):
+        raise InputError(f"{path} is no plan, or a damaged one ({fault}): {MEND}")

@@ -30,9 +30,10 @@ UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 def print_plan(plan: Mapping[str, Any]) -> None:
     """Prints what fits into a budget of time."""
-    table = _table("pass", "attacks", "calls a query", "about")
+    table = _table("pass", "attacks", "calls a query", "calls", "about", "device memory")
     for where, each in plan["passes"].items():
-        _row(table, where, ", ".join(each["attacks"]), f"{each['calls']:,}", clock(each["seconds"]))
+        counts = f"{each['calls']:,}", f"{each['total_calls']:,}"
+        _row(table, where, ", ".join(each["attacks"]), *counts, clock(each["seconds"]), _bytes(each["memory"]))
     print(f"plan for {plan['minutes']:g} minutes: {plan['queries']:,} queries, trajectories of {plan['times']} times")
     _show(table)
     for where, seconds in plan["left_out"].items():
@@ -42,6 +43,9 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     if told := plan.get("shadows"):
         few = f"left out, {FEWEST_SHADOWS} of the {told['of']} do not fit"
         print(f"shadows: {told['asked']} of {told['of']}" if told["asked"] else f"shadows: {few}")
+    calls, bank = sum(each["total_calls"] for each in plan["passes"].values()), plan["bank_calls"]
+    print(f"{calls + bank:,} network calls{f', {bank:,} of them for the bank' if bank else ''}; ", end="")
+    print(f"memory is that of blocks of {plan['timed']['block']:,} queries at {plan['timed']['times']:,} times")
     print(f"about {clock(plan['seconds'])} in all, after {clock(plan['timing_seconds'])} of timing", flush=True)
 
 

@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from diffaudit_jax import data
+from diffaudit_jax.cli import black
 from diffaudit_jax.cli.asked import Asked, check_sizes, queries_of
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import check_answered, named
@@ -70,9 +71,11 @@ def fitted(
     names = named(asking if asking.attack is not None else replace(asking, attack=("all",)), subject.target)
     check_answered(names, subject.target)
     found = read_shadows(shadowed, comparable(names), subject)
-    allowed = limits(*sides, FEWEST, grids(asking), 0 if found is None else len(found[1]))
+    num = 0 if found is None else len(found[1])
+    allowed = limits(*sides, FEWEST, grids(asking), num, coin=split.coin)
     most = allowed.queries if asked.queries is None else min(asked.queries, allowed.queries)
     allowed = allowed._replace(queries=most, enough=min(allowed.enough, most), fewest=min(allowed.fewest, most))
+    block = min(block, CPU_BLOCK * mesh.size) if jax.default_backend() == "cpu" else block
     costed = cost_passes(
         subject,
         names,
@@ -80,7 +83,7 @@ def fitted(
         queries_of(split, subject.target.num_classes).cond,
         times=allowed.times,
         seed=seed,
-        block=min(block, CPU_BLOCK * mesh.size) if jax.default_backend() == "cpu" else block,
+        block=block,
         mesh=mesh,
         patience=PATIENCE * seconds,
     )
@@ -94,7 +97,12 @@ def fitted(
         )
     plan = planned(costs, (1 - RESERVE) * (seconds - took), allowed)
     untimed = [name for name in names if all(name not in each.names for each in costed.values())]
-    return _told(plan, costed, minutes, took, untimed) | _told_of_shadows(plan, costs, allowed.shadows)
+    made = {name for where in plan.passes for name in costs[where].needs}
+    once = {
+        "bank_calls": black.calls(subject.target, asking) if "bank" in made else 0,
+        "timed": {"block": block, "times": allowed.times[0]},
+    }
+    return _told(plan, costed, minutes, took, untimed) | once | _told_of_shadows(plan, costs, allowed.shadows)
 
 
 def grids(asking: Asking) -> tuple[int, ...]:
@@ -114,6 +122,9 @@ def _told(plan: Plan, costed: Mapping[str, Costed], minutes: float, took: float,
     def seconds(where: str) -> float:
         return round(estimate({where: costed[where].cost}, [where], plan.times, plan.queries, plan.shadows), 1)
 
+    def models(where: str) -> int:
+        return 1 + plan.shadows * costed[where].cost.shadowed
+
     return {
         "minutes": minutes,
         "timing_seconds": round(took, 1),
@@ -124,6 +135,8 @@ def _told(plan: Plan, costed: Mapping[str, Costed], minutes: float, took: float,
             where: {
                 "attacks": list(costed[where].names),
                 "calls": costed[where].calls[plan.times],
+                "total_calls": costed[where].calls[plan.times] * plan.queries * models(where),
+                "memory": costed[where].measured.memory,
                 "seconds": seconds(where),
             }
             for where in plan.passes

@@ -6,10 +6,14 @@ Nothing here measures or asks: costs go in, a plan comes out, and the same costs
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from scipy.stats import binom
+
 from diffaudit_jax.types import InputError
 
 ENOUGH_EACH = 100
 """Members, and non-members, for a verdict: from 100 on a true-positive rate at 1 % can be told."""
+LEFT_SHORT = 1e-3
+"""Chance that is left of too few on one side, where coins decide who is on which."""
 FEWEST_SHADOWS = 8
 """Shadows from which on they are of use."""
 PRIORITY: Mapping[str, tuple[str, ...]] = {
@@ -74,8 +78,13 @@ class Limits(NamedTuple):
     shadows: int = 0
 
 
-def limits(members: int, nonmembers: int, fewest: int, times: Sequence[int], shadows: int = 0) -> Limits:
-    """Returns what may be asked of members and non-members that are drawn in proportion.
+def limits(
+    members: int, nonmembers: int, fewest: int, times: Sequence[int], shadows: int = 0, *, coin: float | None = None
+) -> Limits:
+    """Returns what may be asked of members and non-members: drawn in proportion, or whatever their coins said.
+
+    With coins the numbers are those of the coins alone: a number of queries that followed from how many coins fell
+    which way would bind them to each other.
 
     Args:
       members: Members that there are.
@@ -83,11 +92,35 @@ def limits(members: int, nonmembers: int, fewest: int, times: Sequence[int], sha
       fewest: Of each, below which there are no statistics.
       times: Numbers of times of the trajectories, rising.
       shadows: Shadows that there are.
+      coin: P[member] of everybody's coin; None without coins.
     """
-    total = members + nonmembers
-    # The smaller side decides; ceil(a/b) in integers.
-    each = [min(total, -(-count * total // min(members, nonmembers))) for count in (fewest, ENOUGH_EACH)]
-    return Limits(each[0], each[1], total, times, shadows)
+    total, counts = members + nonmembers, (fewest, ENOUGH_EACH)
+    if coin is None:
+        # The smaller side decides; ceil(a/b) in integers.
+        least, enough = (-(-count * total // min(members, nonmembers)) for count in counts)
+    else:
+        least, enough = (tossed(count, coin) for count in counts)
+    return Limits(min(total, least), min(total, enough), total, times, shadows)
+
+
+def tossed(count: int, coin: float = 0.5) -> int:
+    """Returns of how many coins `count` fall either way, but for a chance of `LEFT_SHORT`.
+
+    Args:
+      count: Of each side, from 1.
+      coin: P[member], in (0, 1).
+    """
+
+    def short(num: int) -> float:
+        return float(binom.cdf(count - 1, num, coin) + binom.cdf(count - 1, num, 1 - coin))
+
+    least, enough = 2 * count - 1, 2 * count
+    while short(enough) > LEFT_SHORT:
+        least, enough = enough, 2 * enough
+    while enough - least > 1:
+        middle = (least + enough) // 2
+        least, enough = (middle, enough) if short(middle) > LEFT_SHORT else (least, middle)
+    return enough
 
 
 def estimate(costs: Mapping[str, Cost], passes: Sequence[str], times: int, queries: int, shadows: int = 0) -> float:

@@ -112,9 +112,11 @@ def _fit(options: Train, members: data.Pool, encoder: data.Encoder, record: Mapp
         ema_decay=options.ema,
         anneal=True,
     )
-    # The encoder has looked at the members, which epsilon does not cover.
-    private = replace(options.private, preprocessing="declared") if options.private.dp else options.private
-    privacy = privacy_of(private, len(members), batch, options.steps)
+    privacy = privacy_of(options.private, len(members), batch, options.steps)
+    if privacy is not None:
+        # The encoder has looked at the members, or at all who had a coin, which epsilon does not cover.
+        tossed = "coin" in record["split"] and privacy.preprocessing != "declared"
+        privacy = replace(privacy, preprocessing="tossed" if tossed else "declared")
     key = jax.random.fold_in(jax.random.key(options.seed), 1) if privacy is None else None
     with stage("training") as show:
         return training.fit_table(
@@ -148,7 +150,7 @@ def _check_flags(options: Train) -> None:
         raise InputError("--clip-norm clips the gradient of a batch, and --dp that of each record: give --clip.")
     if options.private.dp and options.private.preprocessing == "public":
         raise InputError(
-            "--preprocessing public cannot be: what encodes a table is fitted on its members. Leave it out."
+            "--preprocessing public cannot be: what encodes a table is fitted on its own records. Leave it out."
         )
     if options.size not in SIZES:
         raise InputError(f"--size is small or published, got {options.size}.")

@@ -62,6 +62,7 @@ from diffaudit_jax.metrics.quality import frechet as frechet
 from diffaudit_jax.metrics.quality import novelty as novelty
 from diffaudit_jax.metrics.quality import precision_recall as precision_recall
 from diffaudit_jax.metrics.repeated import many_runs as many_runs
+from diffaudit_jax.metrics.repeated import many_runs_most as many_runs_most
 from diffaudit_jax.metrics.retrieval import Retrieval as Retrieval
 from diffaudit_jax.metrics.retrieval import relative_error as relative_error
 from diffaudit_jax.metrics.retrieval import retrieval as retrieval

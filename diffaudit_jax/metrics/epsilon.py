@@ -44,7 +44,7 @@ class LowerBound(NamedTuple):
       level: Probability with which it holds, at least.
       delta: At which delta.
       canaries: m, records tossed for (or models trained, each with a coin).
-      guesses: r, how many were guessed at.
+      guesses: r, how many were guessed at; where nothing is shown, in the way that guesses at the fewest.
       correct: v, how many rightly.
       method: "one-run", "f-DP" (assumes a Gaussian trade-off) or "many-runs".
     """

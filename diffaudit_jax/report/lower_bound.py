@@ -117,23 +117,21 @@ def explained(document: Mapping[str, Any]) -> Bounds | None:
             "If training trades errors off as one Gaussian release does, as long training with noise on every gradient "
             f"nearly does, {part['best']['fdp']} shows {at_least(gaussian)} or more."
         )
+    attacks = "one attack" if count == 1 else f"{count} attacks"
     sentences.append(
-        f"With so many coins no attack whatever could have shown more than {at_most(part['most'])} without that "
-        "assumption: a small number here may say that there were few."
+        f"With so many coins, guessed at in these ways by {attacks}, one that is never wrong would have shown "
+        f"{at_least(part['most'])} or more of any training: a small number here may say that there were few."
     )
     axis, warning = 1.05 * max(least, gaussian, upper or 0.0, 0.5), None
     if upper is None:
         sentences.append("No accountant bounds this model's epsilon from above.")
     elif max(least, gaussian) <= upper:
-        sentences.append(f"The accountant lets it be {at_most(upper)} at most; the truth lies between.")
-    else:
-        assuming = "" if least > upper else ", if it trades errors off as a Gaussian release does"
-        warning = (
-            f"Attacks show an epsilon of {at_least(least if least > upper else gaussian)} or more{assuming}; the "
-            f"accountant promises {at_most(upper)} at most. Both cannot be: this training is not as it was accounted "
-            "for. Check how noise, clipping, sampling and the number of steps were counted, and whether a record was "
-            "there twice."
+        sentences.append(
+            f"The accountant lets it be {at_most(upper)} at most. If what it rests on holds, the truth lies between, "
+            f"with {percent(part['level'])} confidence."
         )
+    else:
+        warning = _beyond(least, gaussian, upper)
     return Bounds(sentences, warning, axis)
 
 
@@ -141,6 +139,25 @@ def in_short(document: Mapping[str, Any]) -> list[str]:
     """Returns lines for a terminal: the bound of the best attack, and a warning; none without coins."""
     told = explained(document)
     return [] if told is None else [told.sentences[1], *filter(None, [told.warning])]
+
+
+def _beyond(least: float, gaussian: float, upper: float) -> str:
+    """Says what is wrong where attacks show more than the accountant allows, of any training or of a Gaussian one."""
+    promised = f"the accountant promises {at_most(upper)} at most."
+    check = (
+        "heck how noise, clipping, sampling and the number of steps were counted, and whether a record was there twice."
+    )
+    if least > upper:
+        return (
+            f"Attacks show an epsilon of {at_least(least)} or more; {promised} Both cannot be: this training is not "
+            f"as it was accounted for. C{check}"
+        )
+    return (
+        f"Attacks show an epsilon of {at_least(gaussian)} or more if this training trades errors off as a Gaussian "
+        f"release does, and {at_least(least) + ' or more' if least else 'nothing'} without that assumption; {promised} "
+        "Either the assumption fails, as it may with few steps or with batches that seldom draw a record, or the "
+        f"accounting does: c{check}"
+    )
 
 
 def _told(bound: LowerBound) -> dict[str, Any]:

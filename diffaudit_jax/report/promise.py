@@ -5,10 +5,10 @@ record happens with at most
 
     G(f) = min(e^epsilon f + delta, 1 - e^(-epsilon) (1 - f - delta))
 
-with it, and the other way round. In an audit the members are a fixed number: a record that is none of them leaves its
-place to another, which is one removed and one added. So where a share f of non-members is wrongly accused, at most
-G(G(f)) of members are found, on average over trainings. An attack that clearly finds more says that something was not
-as accounted for.
+with it, and the other way round. Where members are a fixed number, a record that is none of them leaves its place to
+another, which is one removed and one added: if a share f of non-members is wrongly accused, at most G(G(f)) of members
+are found, on average over trainings. Where each record had a coin of its own, in or out changes nobody else, and at
+most G(f) are found. An attack that clearly finds more says that something was not as accounted for.
 """
 
 import math
@@ -52,23 +52,25 @@ def promise(document: Mapping[str, Any]) -> Promise | None:
     sentences = [
         f"The model was trained with differential privacy: epsilon = {at_most(told['epsilon'])} at delta = "
         f"{ledger['delta']:g} ({told['neighbouring']}; {told['accountant']}; {how}).",
-        *_bounds(told["epsilon"], ledger["delta"], document["attacks"]),
+        *_bounds(told["epsilon"], ledger["delta"], document["attacks"], coins="lower_bound" in document),
         *told["notes"],
     ]
     return Promise(sentences, list(told["assumptions"]))
 
 
-def _bounds(epsilon: float, delta: float, attacks: list[dict[str, Any]]) -> list[str]:
+def _bounds(epsilon: float, delta: float, attacks: list[dict[str, Any]], *, coins: bool) -> list[str]:
     """Says what the guarantee allows at each rate of false accusation, and which attack went beyond."""
-    said = []
+    said, over = [], "coins and trainings" if coins else "trainings with as many of them"
     for i, point in enumerate(attacks[0]["operating_points"]):
         fpr = point["target_fpr"]
-        allowed = most_found(epsilon, delta, most_found(epsilon, delta, fpr))  # one removed, one added
+        allowed = most_found(epsilon, delta, fpr)
+        if not coins:
+            allowed = most_found(epsilon, delta, allowed)  # one removed, one added
         points = {attack["name"]: attack["operating_points"][i]["tpr"] for attack in attacks}
         beyond = [name for name, tpr in points.items() if tpr and tpr["low"] > allowed]
         said.append(
             f"Where {percent(fpr)} of non-members are wrongly accused it lets no attack find more than "
-            f"{percent(math.ceil(1e4 * allowed) / 1e4)} of members, on average over trainings with as many of them."
+            f"{percent(math.ceil(1e4 * allowed) / 1e4)} of members, on average over {over}."
         )
         if beyond:
             said.append(

@@ -58,7 +58,7 @@ class Privacy:
       tuned_on_members: Whether hyper-parameters were chosen by looking at members: told beside epsilon, which leaves it
         out.
       preprocessing: What was fitted on members before they came here: nothing ("fixed"), something ("declared": told
-        beside epsilon), or it was fitted on "public" data.
+        beside epsilon), or it was fitted on "public" data, or on all who had a coin ("tossed": told, too).
 
     Raises:
       InputError: if a number is out of range.

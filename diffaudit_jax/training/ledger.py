@@ -10,7 +10,7 @@ from diffaudit_jax.types import InputError, known
 
 Sampling = Literal["poisson", "shuffled", "fixed"]
 Clipping = Literal["global", "per_layer"]
-Preprocessing = Literal["fixed", "public", "declared", "private"]
+Preprocessing = Literal["fixed", "public", "tossed", "declared", "private"]
 
 LEAST_DELTA = 1e-9
 """PLDs are composed by FFT, and at 1e-11 its rounding counts."""
@@ -33,8 +33,8 @@ class Ledger:
       num_noises: Draws of (t, eps) per example, averaged before clipping.
       sampling: How batches are drawn: "poisson", "shuffled" (one permutation per pass) or "fixed" (a random subset).
       clipping: "global", or "per_layer".
-      preprocessing: What it was fitted on: nothing ("fixed"), "public" data, or members; "declared" if whoever trains
-        has said so, "private" if not.
+      preprocessing: What it was fitted on: nothing ("fixed"), "public" data, all who had a coin, in or out ("tossed"),
+        or members; "declared" if whoever trains has said so, "private" if not.
       noise_reused: Whether noise of one step was released with two batches.
       tuned_on_members: Whether hyper-parameters were chosen by looking at members.
       key_given: Whether whoever trained brought the key, rather than the operating system.
@@ -155,10 +155,15 @@ def notes(ledger: Ledger) -> tuple[str, ...]:
     """Returns what else to know of epsilon, a sentence each."""
     several = f"The mean gradient of {ledger.num_noises} draws is clipped as one: they cost no privacy."
     guessed = "The key was given, not drawn from the operating system: whoever guesses it can subtract the noise."
+    tossed = (
+        "Preprocessing was fitted on all who had a coin, in or out alike, and whoever was trained on in any case: how "
+        "a coin fell does not show in it, and what it shows of their values epsilon leaves out."
+    )
     told = [
         (ledger.key_given, guessed),
         (ledger.tuned_on_members, "Hyper-parameters were chosen by looking at members: epsilon leaves that out."),
         (ledger.preprocessing == "declared", "Preprocessing was fitted on members: epsilon leaves that out."),
+        (ledger.preprocessing == "tossed", tossed),
         (ledger.num_noises > 1, several),
     ]
     return tuple(sentence for holds, sentence in told if holds)

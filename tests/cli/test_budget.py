@@ -1,20 +1,24 @@
 """Audits within a time, and dry runs: what is printed, asked and recorded, and that nothing else is asked."""
 
 import json
+import re
 from itertools import pairwise
 
+import jax
 import numpy as np
 import pytest
 
 from diffaudit_jax import auditing
 from diffaudit_jax.cli import fitted
 from diffaudit_jax.cli.asking import Asking
+from diffaudit_jax.cli.budget import _stored
 from diffaudit_jax.cli.catalogue import ENTRIES
 from diffaudit_jax.cli.costed import _between, _groups
 from diffaudit_jax.cli.passes import passes
 from diffaudit_jax.cli.planner import PRIORITY
 from diffaudit_jax.cli.setting import Setting, blank
 from diffaudit_jax.process import ddpm_linear
+from diffaudit_jax.types import InputError
 
 from .conftest import ASK
 
@@ -86,6 +90,17 @@ def test_what_is_planned_is_asked_recorded_and_gone_on_with(diffaudit, monkeypat
     assert [attack["name"] for attack in found["attacks"]] == ["eps-loss", "sima"]
     assert plan["seconds"] + plan["timing_seconds"] <= 60 * 60
     assert (plan["queries"], plan["left_out"], plan["not_timed"]) == (36, {}, [])
+    block = min(16, 8 * jax.local_device_count())  # 8 for each processor, up to --block
+    total = sum(each["total_calls"] for each in plan["passes"].values())
+    assert total == 36 * sum(found["provenance"]["calls"].values())
+    assert f"\n{total:,} network calls; memory is that of blocks of {block} queries at 6 times\n" in ended.out
+    heads, *rows = [line for line in ended.out.splitlines() if line.split(" ")[0] in ("pass", *plan["passes"])]
+    assert heads.endswith("device memory")
+    told = {row.split()[0]: row for row in rows}
+    for where, each in plan["passes"].items():
+        assert f"  {each['total_calls']:,}  " in told[where]
+        assert each["memory"] > 0
+        assert told[where].rstrip().endswith("iB")
     # The same command goes by the plan that was made: nothing is timed or asked again.
     monkeypatch.setattr(auditing, "Stream", None)
     monkeypatch.setattr(fitted, "cost_passes", None)
@@ -97,6 +112,37 @@ def test_what_is_planned_is_asked_recorded_and_gone_on_with(diffaudit, monkeypat
         "plans another audit (its time, attacks, queries or shadows differ from those asked for now): use another "
         "--out, or remove it."
     )
+
+
+DAMAGED = {
+    "cut": ("{", r"\(Expecting property name .*\)"),
+    "bytes": ("\udcff", r"\('utf-8' codec .*\)"),
+    "empty": ("{}", r"\(lacks file.question, file.plan\)"),
+    "list": ("[1]", r"\(has \[1\] at file, not an object\)"),
+    "question": ('{"question": 3, "plan": {}}', r"\(has 3 at file.question, not an object\)"),
+}
+
+
+def test_a_plan_that_lacks_a_part_is_refused(tmp_path):
+    """What is asked for now is said first: a plan of another question need not hold what this one does."""
+    kept, question = tmp_path / "budget.json", {"minutes": 3, "shadows": "here"}
+    kept.write_text(json.dumps({"question": {"minutes": 3}, "plan": {}}))
+    with pytest.raises(InputError, match="plans another audit"):
+        _stored(kept, question)
+    kept.write_text(json.dumps({"question": question, "plan": {"minutes": 3}}))
+    with pytest.raises(
+        InputError, match=r"budget.json is .* \(lacks file.plan.timing_seconds, .*, file.plan.shadows\)"
+    ):
+        _stored(kept, question)
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_plan_is_named_and_refused(refused, trained, tmp_path, kind):
+    text, why = DAMAGED[kind]
+    (tmp_path / "budget.json").write_bytes(text.encode(errors="surrogateescape"))
+    said = refused("audit", trained, "--out", tmp_path, *ASK, *ATTACKS, "--budget-minutes", 60)
+    mend = ": use another --out, or remove it."
+    assert re.fullmatch(re.escape(f"{tmp_path / 'budget.json'} is no plan, or a damaged one ") + why + mend, said)
 
 
 def test_a_time_that_is_too_short_is_refused_with_what_it_takes(refused, trained, tmp_path):

@@ -58,12 +58,14 @@ def test_a_table_with_coins_leaves_nobody_out(refused, tmp_path, monkeypatch):
     seen = {}
 
     def spy(key, model, members, recipe, **options):
-        seen["trained"], seen["record"] = len(members), options["record"]
+        seen["trained"], seen["record"], seen["privacy"] = len(members), options["record"], options["privacy"]
         raise InputError("seen.")
 
     monkeypatch.setattr(training, "fit_table", spy)
     command = ("train", *TABLE, "--canaries", "150", "--members", "20", "--unseen", "drop", "--label", "income")
-    assert "seen." in refused(*command, "--out", tmp_path / "run")
+    private = ("--dp", "--noise-multiplier", "2", "--delta", "1e-3", "--batch", "20")
+    assert "seen." in refused(*command, *private, "--out", tmp_path / "run")
+    assert seen["privacy"].preprocessing == "tossed"  # it did not look at members as members
     table, record = data.load("adult-3k"), seen["record"]
     rows = {side: np.array(record["split"][side]["rows"]) for side in ("members", "nonmembers", "always")}
     assert sum(record["label_counts"]) == seen["trained"] == len(rows["members"]) + len(rows["always"])
@@ -88,17 +90,22 @@ def test_flags_that_leave_coins_nothing_are_refused(refused, tmp_path, words, sa
 
 def test_a_part_of_the_coins_is_drawn_whatever_they_said():
     """In proportion, as other splits are, each part would have the same share of members."""
-    pool = data.from_arrays(np.arange(40, dtype="<u4").view(np.uint8).reshape(40, 2, 2))
-    fixed = data.Split(pool.take(np.arange(20)), pool.take(np.arange(20, 40)))
+    pool = data.from_arrays(np.arange(120, dtype="<u4").view(np.uint8).reshape(120, 2, 2))
+    fixed = data.Split(pool.take(np.arange(60)), pool.take(np.arange(60, 120)))
     tossed = data.Split(fixed.members, fixed.nonmembers, coin=0.5)
     counts = {
-        split.coin: [len(asked(Asked(queries=10), split, seed).members) for seed in range(200)]
+        split.coin: [len(asked(Asked(queries=60), split, seed).members) for seed in range(200)]
         for split in (fixed, tossed)
     }
-    assert set(counts[None]) == {5}
-    # Hypergeometric: mean 5, variance 10/4 x 30/39.
-    assert abs(np.mean(counts[0.5]) - 5) < 4 * np.sqrt(10 / 4 * 30 / 39 / 200)
-    assert np.var(counts[0.5]) == pytest.approx(10 / 4 * 30 / 39, rel=0.5)
-    part = asked(Asked(queries=10), tossed, 0)
-    assert (part.coin, len(part.member)) == (0.5, 10)
+    assert set(counts[None]) == {30}
+    # Hypergeometric: mean 30, variance 60/4 x 60/119.
+    assert abs(np.mean(counts[0.5]) - 30) < 4 * np.sqrt(60 / 4 * 60 / 119 / 200)
+    assert np.var(counts[0.5]) == pytest.approx(60 / 4 * 60 / 119, rel=0.5)
+    part = asked(Asked(queries=60), tossed, 0)
+    assert (part.coin, len(part.member)) == (0.5, 60)
     assert np.isin(part.members.rows, fixed.members.rows).all()
+    # Of 19 one side has fewer than ten; in proportion it is said later, by whoever makes statistics of them.
+    with pytest.raises(
+        InputError, match=r"^--queries 19 draws \d+ members and \d+ non-members, .*: ask about 40 or more"
+    ):
+        asked(Asked(queries=19), tossed, 0)

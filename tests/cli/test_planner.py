@@ -1,11 +1,13 @@
 """The planner: never over its time by its own estimates, more with more time, in a documented order."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffaudit_jax.cli.planner import Cost, Plan, estimate, limits, planned
+from diffaudit_jax.cli.planner import Cost, Plan, estimate, limits, planned, tossed
 from diffaudit_jax.types import InputError
 
 TIMES = (10, 20, 50)
@@ -97,6 +99,22 @@ def test_the_smaller_side_decides_how_many_are_enough(sides, fewest, enough):
     # As the audit draws them: in proportion, rounded.
     for queries, each in ((fewest, 10), (enough, min(100, *sides))):
         assert min(round(queries / sum(sides) * side) for side in sides) >= each
+
+
+@pytest.mark.parametrize(("each", "coin"), [(1, 0.5), (10, 0.5), (10, 0.1), (100, 0.5)])
+def test_coins_leave_enough_on_either_side_but_for_a_thousandth(each, coin):
+    def short(num):
+        tails = (sum(math.comb(num, k) * p**k * (1 - p) ** (num - k) for k in range(each)) for p in (coin, 1 - coin))
+        return sum(tails)
+
+    num = tossed(each, coin)
+    assert short(num) <= 1e-3 < short(num - 1)
+
+
+@pytest.mark.parametrize(("total", "fewest", "enough"), [(500, 40, 251), (60, 40, 60), (30, 30, 30)])
+def test_how_coins_fell_decides_no_number_of_queries(total, fewest, enough):
+    found = {limits(side, total - side, 10, TIMES, coin=0.5) for side in (11, total // 2, total - 11)}
+    assert found == {(fewest, enough, total, TIMES, 0)}
 
 
 def test_too_little_time_is_refused_with_what_the_least_audit_takes():

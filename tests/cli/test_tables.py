@@ -122,7 +122,7 @@ BAD = {
     "unseen": (("--unseen", "refuse", "--seed", "3"), "which no member has"),
     "public preprocessing": (
         ("--dp", "--noise-multiplier", "1", "--preprocessing", "public"),
-        "--preprocessing public cannot be: what encodes a table is fitted on its members",
+        "--preprocessing public cannot be: what encodes a table is fitted on its own records",
     ),
     "clipping twice": (
         ("--dp", "--noise-multiplier", "1", "--clip-norm", "3"),

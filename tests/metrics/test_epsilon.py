@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax_privacy.auditing import CanaryScoreAuditor, Explicit
 
-from diffaudit_jax.metrics import gdp_epsilon, many_runs, one_run, one_run_fdp
+from diffaudit_jax.metrics import gdp_epsilon, many_runs, many_runs_most, one_run, one_run_fdp
 from diffaudit_jax.metrics.epsilon import default_guesses, one_run_epsilon, one_run_p_value
 from diffaudit_jax.types import InputError
 
@@ -193,6 +193,20 @@ def test_many_runs_are_two_exact_binomial_limits():
     assert many_runs(scores, inside, 0.1, level=0.5).epsilon == 0
 
 
+@pytest.mark.parametrize(("each", "told"), [(8, 0.0), (16, 0.53), (32, 1.35)])
+def test_few_runs_can_show_little_however_good_an_attack_is(each, told):
+    """Of n that decide all are found, p^n = .025 at the limit, and none accused, (1 - p)^n = .025."""
+    inside, limit = np.arange(2 * each) < each, 0.025 ** (2 / each)
+    most = many_runs_most(each, each, DELTA)
+    assert most == pytest.approx(max(0.0, math.log((limit - DELTA) / (1 - limit))), rel=1e-12)
+    assert abs(most - told) <= 5e-3  # half of the last digit
+    assert many_runs(inside, inside, DELTA).epsilon == most
+    # Of sides that differ the better of both inequalities.
+    low, high = (0.025 ** (2 / num) for num in (each, 3 * each))
+    both = math.log((low - DELTA) / (1 - high)), math.log((high - DELTA) / (1 - low))
+    assert many_runs_most(each, 3 * each, DELTA) == pytest.approx(max(0.0, *both), rel=1e-12)
+
+
 SCORES, INSIDE = canaries(np.random.default_rng(8), 20, 1.0)
 
 
@@ -213,6 +227,7 @@ SCORES, INSIDE = canaries(np.random.default_rng(8), 20, 1.0)
         (lambda: many_runs(np.zeros((20, 3)), INSIDE, DELTA), "canaries of one model share its training"),
         (lambda: many_runs(SCORES, np.arange(20) < 1, DELTA), "1 models with the canary and 19 without"),
         (lambda: many_runs(SCORES, INSIDE, -0.1), "delta is -0.1"),
+        (lambda: many_runs_most(8, 1, DELTA), "8 models with the canary and 1 without"),
     ],
 )  # fmt: skip
 def test_what_bounds_nothing_is_refused_with_the_reason(call, says):

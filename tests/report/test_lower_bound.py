@@ -1,12 +1,14 @@
 """What a report says epsilon is at least: numbers that share the error, sentences, and where there are none."""
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from diffaudit_jax.metrics import one_run, one_run_fdp
+from diffaudit_jax.metrics.epsilon import one_run_epsilon
 from diffaudit_jax.report import Report, membership_report
 from diffaudit_jax.report.lower_bound import explained, lower_bound_section
 from diffaudit_jax.report.numbers import at_least
@@ -55,7 +57,7 @@ def test_the_page_shows_both_ends_and_is_drawn_again(report, tmp_path):
         f"strong shows that epsilon is {at_least(least)} or more (at delta = 0.001, with 95\N{NO-BREAK SPACE}% con"
         in page
     )
-    assert "the truth lies between" in page
+    assert "If what it rests on holds, the truth lies between, with 95\N{NO-BREAK SPACE}% confidence." in page
     assert 'class="beyond"' not in page
     assert f"epsilon is {at_least(least)} or more" in report.summary()
     redraw(tmp_path)
@@ -69,20 +71,21 @@ def test_the_page_shows_both_ends_and_is_drawn_again(report, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("upper", "says"),
+    ("upper", "says", "fails"),
     [
-        (0.375, "or more; the accountant promises 0.375 at most"),
-        (2.05, "or more, if it trades errors off as a Gaussian release does; the accountant promises 2.05 at most"),
+        (0.375, "or more; the accountant promises 0.375 at most. ", "Both cannot be: this training is not as it was"),
+        (2.05, "or more without that assumption; the accountant promises 2.05 at most. ", "Either the assumption fail"),
     ],
 )
-def test_a_bound_above_the_promise_is_said_loudly(report, upper, says):
+def test_a_bound_above_the_promise_is_said_loudly(report, upper, says, fails):
+    """What rests on an assumption refutes the assumption or the accountant; what rests on none, the accountant."""
     part = report.document["lower_bound"]
     strong = part["attacks"][0]
     assert 0.375 < strong["one_run"]["epsilon"] < 2.05 < strong["fdp"]["epsilon"]
     document = {**report.document, "lower_bound": {**part, "upper": upper}}
     told = explained(document)
     assert told is not None
-    assert says in (told.warning or "")
+    assert says + fails in (told.warning or "")
     assert "the truth lies between" not in " ".join(told.sentences)
     assert 'class="beyond"' in render(document)
 
@@ -95,6 +98,18 @@ def test_nothing_shown_is_not_called_private():
     assert "No attack shows that epsilon is above 0 (at delta = 1e-05" in told.sentences[1]
     assert "No accountant bounds this model's epsilon from above." in told.sentences
     assert "at most</small>" not in render(document)
+    # Which of three ways of guessing showed nothing is nobody's choice.
+    assert {document["lower_bound"]["attacks"][0][kind]["epsilon"] for kind in ("one_run", "fdp")} == {0}
+    assert re.findall(r'data-label="Guessed rightly">(.*?)</td>', render(document)) == 2 * ["\N{EN DASH}"]
+
+
+def test_what_fewer_coins_could_have_shown_is_said_of_these_guesses_alone(report):
+    """Another number of guesses at as many coins would have shown more, so the limit is not that of all attacks."""
+    part, told = report.document["lower_bound"], explained(report.document)
+    assert told is not None
+    assert one_run_epsilon(200, 150, 150, 1e-3, 0.025) > part["most"]
+    said = f"guessed at in these ways by 2 attacks, one that is never wrong would have shown {at_least(part['most'])} "
+    assert sum(said in sentence for sentence in told.sentences) == 1
 
 
 def test_without_coins_there_is_no_bound_and_a_private_model_says_why():

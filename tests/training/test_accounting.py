@@ -316,6 +316,7 @@ def test_all_that_was_broken_is_told():
     [
         ({"tuned_on_members": True}, "Hyper-parameters were chosen by looking at members"),
         ({"preprocessing": "declared"}, "Preprocessing was fitted on members"),
+        ({"preprocessing": "tossed"}, "Preprocessing was fitted on all who had a coin, in or out alike"),
         ({"num_noises": 4}, "The mean gradient of 4 draws is clipped as one"),
     ],
 )
