@@ -62,8 +62,8 @@ class Audit:
     """How long it may take."""
 
     plan: Path | None = None
-    """Plan of `diffaudit plan`: its attack, seed and queries are asked, and its threshold is judged. A flag that differs
-    is refused, unless it is at its default, which counts as not given."""
+    """Plan of `diffaudit plan`: its attack, seed and queries are asked, and its threshold is judged. A flag that
+    differs is refused, unless it is at its default, which counts as not given."""
     block: int = 64
     """Images per dispatch, over all devices; more is faster and takes more memory."""
     devices: int | None = None
