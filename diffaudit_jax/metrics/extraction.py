@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import hypergeom
 
 from diffaudit_jax.data.table import Table
-from diffaudit_jax.metrics.clusters import Cluster, clusters
+from diffaudit_jax.metrics.clusters import SMALLEST, Cluster, clusters
 from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson
 from diffaudit_jax.metrics.likeness import distances, ssim
 from diffaudit_jax.metrics.matching import Match, match
@@ -101,7 +101,7 @@ def extract(
     neighbours: int = 50,
     likeness: float = 0.8,
     floor: float = 0.01,
-    smallest: int = 5,
+    smallest: int = SMALLEST,
 ) -> Extraction:
     """Matches samples to the records that trained their generator, and to others that did not.
 

@@ -210,6 +210,8 @@ def test_clusters_are_those_of_brute_force(smallest, monkeypatch):
     assert len(found) >= 2
     assert all(len(a[1]) >= len(b[1]) for a, b in pairwise(found))
     assert clusters(generated[:1], 1.0, smallest=2) == []
+    assert clusters(generated[:0], 1.0) == []
+    assert clusters(np.repeat(generated[:1], 5, axis=0), 0.0)[0].samples.tolist() == list(range(5))
 
 
 BAD = {
