@@ -18,6 +18,7 @@ References:
   Phipson and Smyth 2010, https://arxiv.org/abs/1603.05766 (an exact p-value of random permutations)
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from diffaudit_jax.types import InputError
 
 FEWEST, FOLDS = 20, 5
 SURE = 0.8  # share of draws that must be told for a number of records to be called enough
+MOST_EFFECT = 100.0  # where each side's scores are all the same, a ratio of roundings would say more
 
 
 class DatasetVerdict(NamedTuple):
@@ -43,7 +45,8 @@ class DatasetVerdict(NamedTuple):
       p_value: One-sided; at least 1/(num_permutations + 1).
       auc: Area under the ROC curve of the out-of-fold scores, of one record of each person; its interval allows for the
         folds' dependence.
-      effect: Mean out-of-fold score of suspect less that of unpublished records, in standard deviations of either.
+      effect: Mean out-of-fold score of suspect less that of unpublished records, in standard deviations of either; cut
+        off at 100 either way, where the sides are told completely.
       num_permutations: How many.
       scores: The out-of-fold scores, float64 [n + m], suspect records first.
     """
@@ -99,8 +102,10 @@ def dataset_verdict(
 
     Raises:
       InputError: if a side has fewer than 20 records or people, a feature is not finite, the numbers of features
-        differ, or a person is on both sides.
+        differ, a person is on both sides, or there is no shuffle.
     """
+    if num_permutations < 1:
+        raise InputError(f"num_permutations is {num_permutations}: give 1 at least, for example 1999.")
     features, suspected, codes = _prepared(suspect, unpublished, groups)
     with threadpool_limits(1, "blas"):  # the matrices are small: threads would wait for each other
         scores, p_value = _tested(features, suspected, codes, seed, num_permutations)
@@ -117,6 +122,7 @@ def power(
     sizes: Sequence[int] | None = None,
     repeats: int = 40,
     level: float = 0.95,
+    tests: int = 1,
     seed: int = 0,
     num_permutations: int = 99,
 ) -> Power:
@@ -131,19 +137,27 @@ def power(
       groups: Likewise; parts are then of whole people.
       sizes: People, or records, of each side; by default 20, 40, 80, ... and as many as the smaller side has.
       repeats: Random parts of each size.
-      level: A part counts as told if its p-value is 1 - level at most.
+      level: Confidence level of the intervals, and what all tests together are held to.
+      tests: Sets that are judged together: a part counts as told if its p-value is (1 - level)/tests at most.
       seed: Seed of the parts.
       num_permutations: Shuffles in each test.
 
     Raises:
-      InputError: as `dataset_verdict`, or if a size is below 20 or above what the smaller side has.
+      InputError: as `dataset_verdict`, or if a size is no whole number, below 20 or above what the smaller side has,
+        nothing is repeated, or so few shuffles never tell a part.
     """
+    share = shared(level, tests, num_permutations)
+    if repeats < 1:
+        raise InputError(f"repeats is {repeats}: draw 1 part of each size at least.")
     features, suspected, codes = _prepared(suspect, unpublished, groups)
     side = suspected[np.unique(codes, return_index=True)[1]]
     most = int(min(side.sum(), (~side).sum()))
     sizes = _doubling(most) if sizes is None else tuple(sorted(sizes))
-    if not sizes or sizes[0] < FEWEST or sizes[-1] > most:
-        raise InputError(f"sizes are {list(sizes)}: choose from {FEWEST} to {most}, what the smaller side has.")
+    if not sizes or sizes[0] < FEWEST or sizes[-1] > most or any(size != int(size) for size in sizes):
+        raise InputError(
+            f"sizes are {list(sizes)}: choose whole numbers from {FEWEST} to {most}, what the smaller side has."
+        )
+    sizes = tuple(int(size) for size in sizes)
     rng = np.random.default_rng((seed, 3))
 
     def tested(size: int, repeat: int) -> float:
@@ -154,11 +168,31 @@ def power(
 
     with threadpool_limits(1, "blas"):
         p = np.array([[tested(size, repeat) for repeat in range(repeats)] for size in sizes])
-    told = tuple(clopper_pearson(int(row.sum()), repeats, level) for row in p <= 2 * tail(level) * (1 + 1e-12))
+    told = tuple(clopper_pearson(int(row.sum()), repeats, level) for row in p <= share)
     short = [i for i, share in enumerate(told) if share.value < SURE]
     first = short[-1] + 1 if short else 0
     needed = sizes[first] if first < len(sizes) else None
     return Power(sizes, told, tuple(float(each) for each in np.median(p, axis=1)), needed)
+
+
+def shared(level: float, tests: int, num_permutations: int) -> float:
+    """Returns the greatest p-value at which each of several tests holds its share of an error, but for roundings.
+
+    Args:
+      level: Confidence level of all tests together.
+      tests: How many.
+      num_permutations: Shuffles of each.
+
+    Raises:
+      InputError: if so few shuffles never reach it.
+    """
+    share = 2 * tail(level) / tests * (1 + 1e-12)
+    if share * (num_permutations + 1) < 1:
+        raise InputError(
+            f"num_permutations is {num_permutations}, and {tests} tests at level {level:g} ask for p-values of "
+            f"{share:.2g}: give at least {math.ceil((1 - 1e-9) / share) - 1}."
+        )
+    return share
 
 
 def _tested(
@@ -193,22 +227,32 @@ def checked_features(features: ArrayLike, name: str) -> np.ndarray:
     return values
 
 
-def _prepared(
-    suspect: ArrayLike, unpublished: ArrayLike, groups: ArrayLike | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns features, who is suspected, and the person of each record."""
+def of_both(suspect: ArrayLike, unpublished: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features of both sides, float64 [n + m, d], and who of them is suspected.
+
+    Raises:
+      InputError: as `checked_features`, or if the numbers of features differ.
+    """
     sides = [checked_features(side, name) for side, name in ((suspect, "suspect"), (unpublished, "unpublished"))]
     if sides[0].shape[1] != sides[1].shape[1]:
         raise InputError(
             f"suspect has {sides[0].shape[1]} features and unpublished {sides[1].shape[1]}: ask the same of both."
         )
-    suspected = np.arange(len(sides[0]) + len(sides[1])) < len(sides[0])
+    features = np.concatenate(sides)
+    return features, np.arange(len(features)) < len(sides[0])
+
+
+def _prepared(
+    suspect: ArrayLike, unpublished: ArrayLike, groups: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns features, who is suspected, and the person of each record."""
+    features, suspected = of_both(suspect, unpublished)
     codes = people(groups, suspected)
     for name, side in (("suspect", suspected), ("unpublished", ~suspected)):
         if (count := len(np.unique(codes[side]))) < FEWEST:
             what = "records" if groups is None else "people"
             raise InputError(f"{name} has {count} {what}, too few for a verdict on a set: give at least {FEWEST}.")
-    return components(np.concatenate(sides)), suspected, codes
+    return components(features), suspected, codes
 
 
 def components(features: np.ndarray) -> np.ndarray:
@@ -232,5 +276,7 @@ def _doubling(most: int) -> tuple[int, ...]:
 
 
 def _effect(x: np.ndarray, y: np.ndarray) -> float:
-    spread = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
-    return float((x.mean() - y.mean()) / spread) if spread > 0 else 0.0
+    spread, apart = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2), x.mean() - y.mean()
+    if abs(apart) >= MOST_EFFECT * spread:
+        return float(np.sign(apart)) * MOST_EFFECT
+    return float(apart / spread)
