@@ -6,8 +6,8 @@ import matplotlib
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from diffaudit_jax.metrics.dataset import SURE
+from diffaudit_jax.report.dataset_verdict import unit
 from diffaudit_jax.report.drawing import FAINT, STYLE, Drawing, band, inline_svg, keys_of, line, new_axes
-from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import percent
 
 MOST_BANDS = 3
@@ -21,9 +21,10 @@ def power_figure(document: dict[str, Any]) -> Drawing:
       document: A report's document.
     """
     rows = document["sets"]
-    whose = nouns(document) if all(row["people"] == row["records"] for row in rows) else "people"
+    whose = unit(document)
     title = f"Share of random parts of a set that are told, against the number of {whose}"
-    figure, axes = new_axes(f"{whose} of each side", f"told at {percent(document['level'])} confidence")
+    together = ", of all sets together" if len(rows) > 1 else ""
+    figure, axes = new_axes(f"{whose} of each side", f"told at {percent(document['level'])} confidence{together}")
     keys, sizes = keys_of([row["name"] for row in rows]), sorted({n for row in rows for n in row["power"]["sizes"]})
     for row, key in zip(rows, keys, strict=True):
         n, shares = row["power"]["sizes"], row["power"]["rejected"]
