@@ -23,8 +23,7 @@ def power_figure(document: dict[str, Any]) -> Drawing:
     rows = document["sets"]
     whose = unit(document)
     title = f"Share of random parts of a set that are told, against the number of {whose}"
-    together = ", of all sets together" if len(rows) > 1 else ""
-    figure, axes = new_axes(f"{whose} of each side", f"told at {percent(document['level'])} confidence{together}")
+    figure, axes = new_axes(f"{whose} of each side", f"told at {percent(document['level'])} confidence")
     keys, sizes = keys_of([row["name"] for row in rows]), sorted({n for row in rows for n in row["power"]["sizes"]})
     for row, key in zip(rows, keys, strict=True):
         n, shares = row["power"]["sizes"], row["power"]["rejected"]
@@ -41,8 +40,9 @@ def power_figure(document: dict[str, Any]) -> Drawing:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(percent))
     by_chance = percent(1 - document["level"])
+    whom = "One or more of several sets" if len(rows) > 1 else "A set"
     caption = (
-        f"{document['counts']['repeats']} random parts of each size, with as many unpublished {whose}. A set that the "
+        f"{document['counts']['repeats']} random parts of each size, with as many unpublished {whose}. {whom} that the "
         f"model never saw is told in {by_chance} at most. A dotted line marks from where on four parts in five are."
     )
     return Drawing(inline_svg(figure, "power", title), title, caption, keys)

@@ -96,7 +96,7 @@ def _headline(document: dict[str, Any], level: str, rows: list[Row]) -> str:
         "tell them apart and nothing can be said of its training.",
         "odd": f"{subject} stood out to the model, but as what it knows less than unpublished {called} ({adjusted}).",
         "otherwise": f"{subject} stood out to the model ({adjusted}), but attacks do not say whether as what it knows "
-        "better or less.",
+        "better or worse.",
         "unseen": f"{subject} did not stand out to the model from {called} it cannot have seen ({adjusted}).",
     }[level]
     return said.replace("sets, first of all", "sets, least of all") if level == "unseen" and many else said

@@ -173,6 +173,7 @@ def test_the_page_holds_everything_and_loads_nothing(reports, made):
     assert places == sorted(places)
     assert all(limit in page.text for limit in document["limits"])
     assert ("No. 1" in page.text) == (made not in UNJUDGED)
+    assert ("Of the people flagged" in page.text) == (made not in UNJUDGED)
     assert ("so that people cannot be judged" in page.text) == (made in UNJUDGED)
     assert ("Adjusted by Holm" in page.text) == (made == "several")
 
