@@ -12,6 +12,7 @@ from diffaudit_jax.cli.asked import Asked, split_of
 from diffaudit_jax.cli.columns import read_table
 from diffaudit_jax.cli.subject import Subject
 from diffaudit_jax.cli.table_split import columns_of
+from diffaudit_jax.data.table import MISSING
 from diffaudit_jax.metrics.dataset import FEWEST
 from diffaudit_jax.types import InputError, known
 
@@ -89,18 +90,22 @@ def claimed(options: Claimed, subject: Subject, path: Path, seed: int) -> tuple[
         )
     sides = [_some(side, options.queries, seed) for side in sides]
     for side in sides:
-        count = len(side.pool) if side.people is None else len(np.unique(side.people))
+        count = len(np.unique(_whose(side)))
         if count < FEWEST:
-            what = "records" if side.people is None else "people"
+            what = "different records" if side.people is None else "people"
             raise InputError(f"{side.name} has {count} {what}, too few for a verdict: give at least {FEWEST}.")
     return sides[:-1], sides[-1]
 
 
 def units(sides: Sequence[Side]) -> list[np.ndarray]:
     """Returns the person of each record of each side, int; equal records count as one person's if nobody was named."""
-    called = np.concatenate([side.hashes if side.people is None else side.people for side in sides])
+    called = np.concatenate([_whose(side) for side in sides])
     codes = np.unique(called, return_inverse=True)[1]
     return np.split(codes, np.cumsum([len(side.pool) for side in sides])[:-1])
+
+
+def _whose(side: Side) -> np.ndarray:
+    return side.hashes if side.people is None else side.people
 
 
 def _own(options: Claimed, subject: Subject, path: Path) -> list[Side]:
@@ -152,6 +157,11 @@ def _people(source: str, pool: data.Pool, name: str) -> np.ndarray:
     values = np.asarray(columns[known("attribute", name, columns)])
     if values.ndim != 1:
         raise InputError(f"{name} of {source} holds {values.ndim} axes: --people takes one value a record.")
+    if lacking := int(np.isin(values.astype(str), (*MISSING, "nan")).sum()):
+        raise InputError(
+            f"{name} of {source} is missing in {lacking} of {len(values)} records: nobody can say whose they are, take "
+            "them out."
+        )
     whole = values.dtype.kind == "f" and np.array_equal(values, np.rint(values))
     return (values.astype(np.int64) if whole else values).astype(str)
 
@@ -171,8 +181,8 @@ def _apart(sides: Sequence[Side], duplicates: str) -> list[Side]:
         shared = np.intersect1d(np.concatenate(people[:-1]), people[-1])
         if len(shared):
             raise InputError(
-                f"{len(shared)} people have suspect and unpublished records ({shared[0]} is one): a person is on one "
-                "side, for records of one person are alike."
+                f"{len(shared)} people have suspect and unpublished records: a person is on one side, for records of "
+                "one person are alike."
             )
     return sides
 
@@ -182,7 +192,7 @@ def _some(side: Side, most: int | None, seed: int) -> Side:
         return side
     if most < FEWEST:
         raise InputError(f"--queries must be at least {FEWEST}, for each set, got {most}.")
-    whose = side.hashes if side.people is None else side.people
+    whose = _whose(side)
     names = np.unique(whose)
     if len(names) <= most:
         return side

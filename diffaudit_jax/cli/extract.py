@@ -58,7 +58,7 @@ class Extract:
 
 def run_extract(options: Extract) -> ExtractionReport:
     """Runs the command; returns the report it saved."""
-    if not (options.out / BANK).is_dir():
+    if not _resumed(options):
         check_out(options.out, ExtractionReport)
     for flag, value, least in (
         ("num", options.num, 1),
@@ -79,6 +79,7 @@ def run_extract(options: Extract) -> ExtractionReport:
             sides.members,
             sides.heldout,
             rows=sides.rows,
+            groups=sides.groups,
             delta=options.delta,
             show_images=options.show_images,
             provenance=sides.told,
@@ -86,3 +87,10 @@ def run_extract(options: Extract) -> ExtractionReport:
         show(1, 1)
     report.save(options.out)
     return report
+
+
+def _resumed(options: Extract) -> bool:
+    """Whether the directory holds samples that this command began to draw, and nothing else."""
+    if options.samples is not None or not (options.out / BANK).is_dir():
+        return False
+    return [path.name for path in options.out.iterdir()] == [BANK]

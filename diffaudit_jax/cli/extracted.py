@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from diffaudit_jax.cli.asked import Asked, split_of
 from diffaudit_jax.cli.columns import is_table, like, read_table
 from diffaudit_jax.cli.drawing import Drawing, drawn_as, generated
 from diffaudit_jax.cli.progress import stage
+from diffaudit_jax.cli.provenance import device_of
 from diffaudit_jax.cli.subject import Subject, load_subject, told_of
 from diffaudit_jax.cli.table_columns import joined
 from diffaudit_jax.cli.table_split import columns_of, paired
@@ -37,6 +39,7 @@ class Sides(NamedTuple):
       members: What trained the model, each record as often as it did.
       heldout: What did not; None if there is none.
       rows: Each member's row in the data that a run was trained of.
+      groups: Person of each member and then of each held-out record, if a run's split is by person; else None.
       told: Where they come from, as JSON.
     """
 
@@ -44,6 +47,7 @@ class Sides(NamedTuple):
     members: Images | data.Table
     heldout: Images | data.Table | None
     rows: np.ndarray
+    groups: np.ndarray | None
     told: dict[str, Any]
 
 
@@ -54,19 +58,42 @@ def sides_of(options: Extract) -> Sides:
       InputError: if they cannot be had, or records of a table are to be shown.
     """
     subject = load_subject(options.run, options.weights)
-    told = told_of(subject) | {"run": str(options.run), "seed": options.seed}
-    if options.samples is not None:
-        told |= {"samples": str(options.samples)}
-        if options.drawing != Drawing():
-            raise InputError("--samples are not drawn: leave --sampler, --steps and --guidance out.")
+    if options.samples is not None and options.drawing != Drawing():
+        raise InputError("--samples are not drawn: leave --sampler, --steps and --guidance out.")
+    found = _of(options, subject)
+    return found._replace(told=told_of(subject) | _told(options, found.generated) | found.told)
+
+
+def _of(options: Extract, subject: Subject) -> Sides:
     if subject.encoder is not None:
         if options.show_images:
             raise InputError("--show-images shows images, and this is a table: leave it out.")
-        return _of_table(options, subject, subject.encoder, told)
+        return _of_table(options, subject, subject.encoder)
     split = _split(options, subject)
     whole = split.training
     heldout = split.nonmembers.x if len(split.nonmembers) else None
-    return Sides(_images(options, subject), whole.x, heldout, whole.rows, told)
+    groups = np.concatenate([_people(side) for side in (whole, split.nonmembers)]) if split.by == "group" else None
+    made, told = _images(options, subject)
+    return Sides(made, whole.x, heldout, whole.rows, groups, told)
+
+
+def _people(side: data.Pool | data.Table) -> np.ndarray:
+    assert side.groups is not None, "a split by group has groups"
+    return side.groups
+
+
+def _told(options: Extract, made: Images | data.Table) -> dict[str, Any]:
+    """Returns what was asked for, and of which samples, as JSON."""
+    digest = made.fingerprint() if isinstance(made, data.Table) else hashlib.sha256(made.tobytes()).hexdigest()
+    return {
+        "run": str(options.run),
+        "samples": None if options.samples is None else str(options.samples),
+        "data": {name: getattr(options, name) for name in ("members", "nonmembers", "duplicates")},
+        "seeds": {"drawing": options.seed},
+        "hashes": {"samples": digest},
+        "block": options.block,
+        "device": device_of(options.devices),
+    }
 
 
 def _split(options: Extract, subject: Subject) -> data.Split[data.Pool]:
@@ -86,15 +113,16 @@ def _split(options: Extract, subject: Subject) -> data.Split[data.Pool]:
     return split
 
 
-def _images(options: Extract, subject: Subject) -> Images:
+def _images(options: Extract, subject: Subject) -> tuple[Images, dict[str, Any]]:
     if options.samples is not None:
         if is_table(options.samples):
             raise InputError(f"{options.samples} is a table: give images, as the model draws them.")
         settings = {"seed": options.seed, "block": options.block}
-        return generated(options.samples, options.weights, Drawing(), options.num, **settings).all()
+        return generated(options.samples, options.weights, Drawing(), options.num, **settings).all(), {}
     target = drawn_as(subject, options.drawing, options.run)
     labels = None if target.num_classes is None else np.arange(options.num) % target.num_classes
-    return _drawn(options, target, labels)
+    drawn = {name: target.config.get(name) for name in ("sampler", "sample_steps", "clip")}
+    return _drawn(options, target, labels), {"drawn": drawn | {"guidance": options.drawing.guidance}}
 
 
 def _drawn(options: Extract, target: Any, labels: np.ndarray | None, least: int = 1) -> np.ndarray:
@@ -111,7 +139,7 @@ def _drawn(options: Extract, target: Any, labels: np.ndarray | None, least: int 
         )
 
 
-def _of_table(options: Extract, subject: Subject, encoder: Encoder, told: dict[str, Any]) -> Sides:
+def _of_table(options: Extract, subject: Subject, encoder: Encoder) -> Sides:
     record, columns = subject.record, columns_of(subject.record)
     if options.members is not None and options.nonmembers is not None:
         given = [read_table(source, columns) for source in (options.members, options.nonmembers)]
@@ -135,4 +163,6 @@ def _of_table(options: Extract, subject: Subject, encoder: Encoder, told: dict[s
         labels = labels_like(record, options.num, options.seed)
         made = encoder.decode(_drawn(options, subject.target, labels, 1024), labels)
     heldout = like(split.nonmembers, made) if len(split.nonmembers) else None
-    return Sides(made, like(whole, made), heldout, rows, told)
+    sides = [side for side in (split.members, split.always, split.nonmembers) if side is not None]
+    groups = np.concatenate([_people(side) for side in sides]) if split.by == "group" else None
+    return Sides(made, like(whole, made), heldout, rows, groups, {})

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import jax
-import numpy as np
 
 from diffaudit_jax import data
 from diffaudit_jax.cli.private import Private
@@ -32,8 +31,8 @@ def with_planted(options: Planting, private: Private, split: data.Split[R], seed
         raise InputError("--plant repeats records, and --dp bounds what is revealed of one: leave one of them out.")
     if split.coin is not None:
         raise InputError("--plant repeats records, and --canaries looks for one each: leave one of them out.")
-    times = data.repeats(jax.random.fold_in(jax.random.key(seed), 5), split.members, _times(options.plant))
-    return replace(split, always=split.members.take(np.repeat(np.arange(len(times)), times - 1)))
+    key = jax.random.fold_in(jax.random.key(seed), 5)
+    return replace(split, always=data.further(key, split.members, _times(options.plant)))
 
 
 def _times(text: str) -> dict[int, int]:

@@ -31,7 +31,6 @@ def provenance(
       seed: The audit's seed.
       devices: Local devices used, None for all.
     """
-    device = jax.local_devices()[0]
     return {
         "data": dict(sources),
         "seeds": {"audit": seed, "training": subject.record.get("seed")},
@@ -43,12 +42,22 @@ def provenance(
         "process": subject.target.config.get("process", {}),
         "training": subject.training,
         **({} if subject.guarantee is None else {"guarantee": subject.guarantee}),
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "count": devices or jax.local_device_count(),
-            "matmul_precision": "float32",
-        },
+        "device": device_of(devices),
+    }
+
+
+def device_of(devices: int | None) -> dict[str, Any]:
+    """Returns what computed, as JSON.
+
+    Args:
+      devices: Local devices used, None for all.
+    """
+    device = jax.local_devices()[0]
+    return {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "count": devices or jax.local_device_count(),
+        "matmul_precision": "float32",
     }
 
 

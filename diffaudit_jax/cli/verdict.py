@@ -22,7 +22,7 @@ from diffaudit_jax.cli.conclusion import check_out
 from diffaudit_jax.cli.passes import Seen, check_service, passes, run_passes
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.cli.provenance import provenance
-from diffaudit_jax.cli.setting import Setting
+from diffaudit_jax.cli.setting import audit_key, setting_of
 from diffaudit_jax.cli.subject import Subject, Weights, load_subject
 from diffaudit_jax.report.dataset import DatasetReport, Evidence, dataset_report
 from diffaudit_jax.report.nouns import IMAGE, RECORD
@@ -38,6 +38,7 @@ USUAL = {
 }
 
 
+PEOPLE = "people.csv"
 AXES = 3  # records, times, and noises: what has more is an image for each record
 
 
@@ -87,6 +88,7 @@ def run_verdict(options: Verdict) -> DatasetReport:
             found[-1],
             attacks=names,
             people=options.claimed.people,
+            listed=PEOPLE,
             fdr=options.fdr,
             trained=[None if side.trained is None else int(side.trained.sum()) for side in suspects],
             own=options.claimed.unpublished is None,
@@ -98,8 +100,11 @@ def run_verdict(options: Verdict) -> DatasetReport:
             progress=show,
         )
     report.save(options.out)
-    if report.document["people"] is not None:
-        _write_people(options.out / "people.csv", report.document["people"]["rows"], suspects)
+    told = report.document["people"]
+    if told is not None and told["judged"]:
+        _write_people(options.out / PEOPLE, told["rows"], suspects)
+    else:
+        (options.out / PEOPLE).unlink(missing_ok=True)  # of an older verdict, which this one takes back
     return report
 
 
@@ -154,17 +159,10 @@ def _seen(options: Verdict, subject: Subject, names: tuple[str, ...], sides: Seq
     first = sum(len(pool) for pool in pools[:-1])
     rows = np.arange(len(union))
     queries = queries_of(data.Split(union.take(rows[:first]), union.take(rows[first:])), target.num_classes)
-    setting = Setting(
-        options.asking,
-        None if target.diffusion is None else target.diffusion.schedule,
-        target.variance,
-        jax.random.fold_in(jax.random.key(options.seed), 3),
-        num_numeric=None if subject.encoder is None else subject.encoder.layout.num_numeric,
-    )
-    made = passes(names, setting)
+    made = passes(names, setting_of(options.asking, target, subject.encoder, options.seed))
     check_queries(queries, target)
     check_service(made, len(union), options.asking, 0)
-    key, mesh = jax.random.fold_in(jax.random.key(options.seed), 2), local_mesh(options.devices)
+    key, mesh = audit_key(options.seed), local_mesh(options.devices)
     return run_passes(made, target, queries, key=key, block=options.block, mesh=mesh, out=options.out / "observations")
 
 

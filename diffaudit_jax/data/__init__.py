@@ -18,6 +18,7 @@ from diffaudit_jax.data.overlap import check_distinct as check_distinct
 from diffaudit_jax.data.overlap import check_overlap as check_overlap
 from diffaudit_jax.data.overlap import distinct as distinct
 from diffaudit_jax.data.overlap import kept as kept
+from diffaudit_jax.data.planting import further as further
 from diffaudit_jax.data.planting import planted as planted
 from diffaudit_jax.data.planting import repeats as repeats
 from diffaudit_jax.data.pool import Pool as Pool

@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from diffaudit_jax.data.draws import draws
 from diffaudit_jax.data.overlap import check_distinct
-from diffaudit_jax.data.pool import Pool, Records, concatenate
+from diffaudit_jax.data.pool import Pool, R, Records, concatenate
 from diffaudit_jax.types import InputError, Key
 
 
@@ -39,6 +39,20 @@ def repeats(key: Key, pool: Records, times: Mapping[int, int]) -> Int[np.ndarray
     return found
 
 
+def further(key: Key, pool: R, times: Mapping[int, int]) -> R:
+    """Returns the further copies of records that are to be in a training set more than once, with their own rows.
+
+    Args:
+      key: Typed random key.
+      pool: Images or a table.
+      times: As in `repeats`.
+
+    Raises:
+      InputError: as `repeats`.
+    """
+    return pool.take(np.repeat(np.arange(len(pool)), repeats(key, pool, times) - 1))
+
+
 def planted(key: Key, pool: Pool, times: Mapping[int, int]) -> Pool:
     """Returns the pool with some of its images repeated.
 
@@ -53,7 +67,7 @@ def planted(key: Key, pool: Pool, times: Mapping[int, int]) -> Pool:
     Raises:
       InputError: as `repeats`.
     """
-    again = np.repeat(np.arange(len(pool)), repeats(key, pool, times) - 1)
-    whole = concatenate(pool, pool.take(again))
+    again = further(key, pool, times)
+    whole = concatenate(pool, again)
     whole.rows[len(pool) :] = 1 + int(pool.rows.max(initial=-1)) + np.arange(len(again))
     return whole

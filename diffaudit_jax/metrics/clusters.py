@@ -13,6 +13,8 @@ from diffaudit_jax.metrics.likeness import distances
 from diffaudit_jax.metrics.points import Points, size
 from diffaudit_jax.types import InputError
 
+SMALLEST = 5
+
 
 class Cluster(NamedTuple):
     """Samples near one of them.
@@ -26,7 +28,7 @@ class Cluster(NamedTuple):
     samples: Int[np.ndarray, " size"]
 
 
-def clusters(generated: Points, delta: float, *, smallest: int = 10) -> list[Cluster]:
+def clusters(generated: Points, delta: float, *, smallest: int = SMALLEST) -> list[Cluster]:
     """Finds generated records that are near one another, without a look at any training record.
 
     Args:
@@ -46,6 +48,8 @@ def clusters(generated: Points, delta: float, *, smallest: int = 10) -> list[Clu
     """
     if delta < 0 or smallest < 2:
         raise InputError(f"delta is {delta:g} and smallest {smallest}: give a distance from 0, and 2 or more samples.")
+    if not size(generated):
+        return []
     near, degree = _graph(generated, delta)
     found, alive = [], np.ones(len(degree), bool)
     while len(degree) and degree.max() >= smallest - 1:

@@ -18,6 +18,8 @@ References:
   Phipson and Smyth 2010, https://arxiv.org/abs/1603.05766 (an exact p-value of random permutations)
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +28,13 @@ from threadpoolctl import threadpool_limits
 
 from diffaudit_jax.metrics.folds import DESIGN_EFFECT, RIDGE, assign, out_of_fold, shuffled, within_fold_auc
 from diffaudit_jax.metrics.groups import one_each, people
-from diffaudit_jax.metrics.intervals import Estimate
+from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson, tail
 from diffaudit_jax.metrics.roc import auc
 from diffaudit_jax.metrics.traces import standardised
 from diffaudit_jax.types import InputError
 
 FEWEST, FOLDS = 20, 5
+MOST_EFFECT = 100.0  # where each side's scores are all the same, a ratio of roundings would say more
 
 
 class DatasetVerdict(NamedTuple):
@@ -41,7 +44,8 @@ class DatasetVerdict(NamedTuple):
       p_value: One-sided; at least 1/(num_permutations + 1).
       auc: Area under the ROC curve of the out-of-fold scores, of one record of each person; its interval allows for the
         folds' dependence.
-      effect: Mean out-of-fold score of suspect less that of unpublished records, in standard deviations of either.
+      effect: Mean out-of-fold score of suspect less that of unpublished records, in standard deviations of either; cut
+        off at 100 either way, where the sides are told completely.
       num_permutations: How many.
       scores: The out-of-fold scores, float64 [n + m], suspect records first.
     """
@@ -80,14 +84,36 @@ def dataset_verdict(
 
     Raises:
       InputError: if a side has fewer than 20 records or people, a feature is not finite, the numbers of features
-        differ, or a person is on both sides.
+        differ, a person is on both sides, or there is no shuffle.
     """
+    if num_permutations < 1:
+        raise InputError(f"num_permutations is {num_permutations}: give 1 at least, for example 1999.")
     features, suspected, codes = prepared(suspect, unpublished, groups)
     with threadpool_limits(1, "blas"):  # the matrices are small: threads would wait for each other
         scores, p_value = tested(features, suspected, codes, seed, num_permutations)
     rows = one_each(codes, seed)
     area = auc(scores[rows], suspected[rows], level=level, design_effect=DESIGN_EFFECT)
     return DatasetVerdict(p_value, area, _effect(scores[suspected], scores[~suspected]), num_permutations, scores)
+
+
+def shared(level: float, tests: int, num_permutations: int) -> float:
+    """Returns the greatest p-value at which each of several tests holds its share of an error, but for roundings.
+
+    Args:
+      level: Confidence level of all tests together.
+      tests: How many.
+      num_permutations: Shuffles of each.
+
+    Raises:
+      InputError: if so few shuffles never reach it.
+    """
+    share = 2 * tail(level) / tests * (1 + 1e-12)
+    if share * (num_permutations + 1) < 1:
+        raise InputError(
+            f"num_permutations is {num_permutations}, and {tests} tests at level {level:g} ask for p-values of "
+            f"{share:.2g}: give at least {math.ceil((1 - 1e-9) / share) - 1}."
+        )
+    return share
 
 
 def tested(
@@ -122,22 +148,32 @@ def checked_features(features: ArrayLike, name: str) -> np.ndarray:
     return values
 
 
-def prepared(
-    suspect: ArrayLike, unpublished: ArrayLike, groups: ArrayLike | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns features, who is suspected, and the person of each record."""
+def of_both(suspect: ArrayLike, unpublished: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features of both sides, float64 [n + m, d], and who of them is suspected.
+
+    Raises:
+      InputError: as `checked_features`, or if the numbers of features differ.
+    """
     sides = [checked_features(side, name) for side, name in ((suspect, "suspect"), (unpublished, "unpublished"))]
     if sides[0].shape[1] != sides[1].shape[1]:
         raise InputError(
             f"suspect has {sides[0].shape[1]} features and unpublished {sides[1].shape[1]}: ask the same of both."
         )
-    suspected = np.arange(len(sides[0]) + len(sides[1])) < len(sides[0])
+    features = np.concatenate(sides)
+    return features, np.arange(len(features)) < len(sides[0])
+
+
+def prepared(
+    suspect: ArrayLike, unpublished: ArrayLike, groups: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns features, who is suspected, and the person of each record."""
+    features, suspected = of_both(suspect, unpublished)
     codes = people(groups, suspected)
     for name, side in (("suspect", suspected), ("unpublished", ~suspected)):
         if (count := len(np.unique(codes[side]))) < FEWEST:
             what = "records" if groups is None else "people"
             raise InputError(f"{name} has {count} {what}, too few for a verdict on a set: give at least {FEWEST}.")
-    return components(np.concatenate(sides)), suspected, codes
+    return components(features), suspected, codes
 
 
 def components(features: np.ndarray) -> np.ndarray:
@@ -153,5 +189,7 @@ def components(features: np.ndarray) -> np.ndarray:
 
 
 def _effect(x: np.ndarray, y: np.ndarray) -> float:
-    spread = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
-    return float((x.mean() - y.mean()) / spread) if spread > 0 else 0.0
+    spread, apart = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2), x.mean() - y.mean()
+    if abs(apart) >= MOST_EFFECT * spread:
+        return float(np.sign(apart)) * MOST_EFFECT
+    return float(apart / spread)

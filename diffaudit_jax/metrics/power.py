@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from diffaudit_jax.metrics.dataset import FEWEST, prepared, tested
-from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson, tail
+from diffaudit_jax.metrics.dataset import FEWEST, prepared, shared, tested
+from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson
 from diffaudit_jax.types import InputError
 
 SURE = 0.8  # share of draws that must be told for a number of records to be called enough
@@ -39,6 +39,7 @@ def power(
     sizes: Sequence[int] | None = None,
     repeats: int = 40,
     level: float = 0.95,
+    tests: int = 1,
     seed: int = 0,
     num_permutations: int = 99,
 ) -> Power:
@@ -53,19 +54,27 @@ def power(
       groups: Likewise; parts are then of whole people.
       sizes: People, or records, of each side; by default 20, 40, 80, ... and as many as the smaller side has.
       repeats: Random parts of each size.
-      level: A part counts as told if its p-value is 1 - level at most.
+      level: Confidence level of the intervals, and what all tests together are held to.
+      tests: Sets that are judged together: a part counts as told if its p-value is (1 - level)/tests at most.
       seed: Seed of the parts.
       num_permutations: Shuffles in each test.
 
     Raises:
-      InputError: as `dataset_verdict`, or if a size is below 20 or above what the smaller side has.
+      InputError: as `dataset_verdict`, or if a size is no whole number, below 20 or above what the smaller side has,
+        nothing is repeated, or so few shuffles never tell a part.
     """
+    share = shared(level, tests, num_permutations)
+    if repeats < 1:
+        raise InputError(f"repeats is {repeats}: draw 1 part of each size at least.")
     features, suspected, codes = prepared(suspect, unpublished, groups)
     side = suspected[np.unique(codes, return_index=True)[1]]
     most = int(min(side.sum(), (~side).sum()))
     sizes = _doubling(most) if sizes is None else tuple(sorted(sizes))
-    if not sizes or sizes[0] < FEWEST or sizes[-1] > most:
-        raise InputError(f"sizes are {list(sizes)}: choose from {FEWEST} to {most}, what the smaller side has.")
+    if not sizes or sizes[0] < FEWEST or sizes[-1] > most or any(size != int(size) for size in sizes):
+        raise InputError(
+            f"sizes are {list(sizes)}: choose whole numbers from {FEWEST} to {most}, what the smaller side has."
+        )
+    sizes = tuple(int(size) for size in sizes)
     rng = np.random.default_rng((seed, 3))
 
     def p_value(size: int, repeat: int) -> float:
@@ -76,7 +85,7 @@ def power(
 
     with threadpool_limits(1, "blas"):
         p = np.array([[p_value(size, repeat) for repeat in range(repeats)] for size in sizes])
-    told = tuple(clopper_pearson(int(row.sum()), repeats, level) for row in p <= 2 * tail(level) * (1 + 1e-12))
+    told = tuple(clopper_pearson(int(row.sum()), repeats, level) for row in p <= share)
     short = [i for i, share in enumerate(told) if share.value < SURE]
     first = short[-1] + 1 if short else 0
     needed = sizes[first] if first < len(sizes) else None

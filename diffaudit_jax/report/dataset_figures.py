@@ -6,8 +6,8 @@ import matplotlib
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from diffaudit_jax.metrics.power import SURE
+from diffaudit_jax.report.dataset_verdict import unit
 from diffaudit_jax.report.drawing import FAINT, STYLE, Drawing, band, inline_svg, keys_of, line, new_axes
-from diffaudit_jax.report.nouns import nouns
 from diffaudit_jax.report.numbers import percent
 
 MOST_BANDS = 3
@@ -21,7 +21,7 @@ def power_figure(document: dict[str, Any]) -> Drawing:
       document: A report's document.
     """
     rows = document["sets"]
-    whose = nouns(document) if all(row["people"] == row["records"] for row in rows) else "people"
+    whose = unit(document)
     title = f"Share of random parts of a set that are told, against the number of {whose}"
     figure, axes = new_axes(f"{whose} of each side", f"told at {percent(document['level'])} confidence")
     keys, sizes = keys_of([row["name"] for row in rows]), sorted({n for row in rows for n in row["power"]["sizes"]})
@@ -40,8 +40,9 @@ def power_figure(document: dict[str, Any]) -> Drawing:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(percent))
     by_chance = percent(1 - document["level"])
+    whom = "One or more of several sets" if len(rows) > 1 else "A set"
     caption = (
-        f"{document['counts']['repeats']} random parts of each size, with as many unpublished {whose}. A set that the "
+        f"{document['counts']['repeats']} random parts of each size, with as many unpublished {whose}. {whom} that the "
         f"model never saw is told in {by_chance} at most. A dotted line marks from where on four parts in five are."
     )
     return Drawing(inline_svg(figure, "power", title), title, caption, keys)

@@ -26,7 +26,7 @@ def limits(document: dict[str, Any]) -> list[str]:
         f"The curve of power draws parts of these {called}. Parts of the larger sizes share most of theirs, and it "
         "tells nothing of other sets or models.",
     ]
-    if document["people"] is not None:
+    if document["people"] is not None and document["people"]["judged"]:
         sentences.append(
             f"Of the people flagged, at most {percent(document['people']['fdr'])} are expected to be wrong, on average "
             "over audits and not in this one. It presumes that people whom the model never saw are like the "

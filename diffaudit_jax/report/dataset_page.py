@@ -2,15 +2,22 @@
 
 from typing import Any
 
+from diffaudit_jax.metrics.dataset import MOST_EFFECT
 from diffaudit_jax.report.dataset_figures import power_figure
-from diffaudit_jax.report.dataset_verdict import LABELS, judged, quoted
+from diffaudit_jax.report.dataset_verdict import LABELS, quoted, unit
 from diffaudit_jax.report.nouns import worded
 from diffaudit_jax.report.numbers import estimate, p_value, percent, shares
 from diffaudit_jax.report.page import flat, inline, own_text, template_environment
 
-CLASSES = {"found": "detected", "unseen": "not-detected", "differ": "too-small", "odd": "too-small"}
+CLASSES = {"found": "detected", "unseen": "not-detected", "differ": "too-small", "odd": "too-small",
+           "otherwise": "too-small"}  # fmt: skip
 MOST_PEOPLE = 40
 """People the page has rows of; the file beside it has all."""
+
+
+def effect(value: float) -> str:
+    """Writes an effect in standard deviations, or that the sides do not overlap at all."""
+    return "complete" if abs(value) >= MOST_EFFECT else f"{value:+.2f}"
 
 
 def render_dataset(document: dict[str, Any]) -> str:
@@ -22,6 +29,7 @@ def render_dataset(document: dict[str, Any]) -> str:
     environment = template_environment(lambda name: worded(document, own_text(name)))
     environment.filters |= {
         "estimate": estimate, "shares": shares, "percent": percent, "flat": flat, "p_value": p_value, "quoted": quoted,
+        "effect": effect,
     }  # fmt: skip
     people = document["people"]
     return environment.get_template("dataset.html").render(
@@ -30,6 +38,6 @@ def render_dataset(document: dict[str, Any]) -> str:
         figure=inline(power_figure(document)),
         tone=CLASSES.get(document["verdict"]["level"], ""),
         labels=LABELS,
-        judged=judged(document),
+        unit=unit(document),
         shown=[] if people is None else people["rows"][:MOST_PEOPLE],
     )

@@ -38,7 +38,17 @@ DOCUMENT = {
     "counts": dict.fromkeys(("unpublished", "people", "features", "permutations", "repeats"), COUNT),
     "attacks": Some(TEXT),
     "sets": Some(SET),
-    "people": Maybe({"named": TEXT, "fdr": NUMBER, "ranked": COUNT, "flagged": WHOLE, "rows": Some(PERSON)}),
+    "people": Maybe(
+        {
+            "named": TEXT,
+            "fdr": NUMBER,
+            "judged": FLAG,
+            "ranked": WHOLE,
+            "flagged": WHOLE,
+            "listed": Maybe(TEXT),
+            "rows": [PERSON],
+        }
+    ),
     "verdict": {"level": TEXT, "label": TEXT, "headline": TEXT, "sentences": [TEXT]},
     "provenance": OBJECT,
     "limits": [TEXT],

@@ -1,13 +1,16 @@
 """What a report of suspect sets concludes, in words for whoever makes or hears a claim.
 
 differ    the blind check tells the two sets apart without the model: nothing can be said
-found     the model treats the set otherwise than unpublished records, and not as what it knows less
+found     the model treats the set otherwise than unpublished records, and attacks say: as what it knows better
 odd       it treats the set otherwise, but as what it knows less: that is no sign of training
+otherwise it treats the set otherwise, and attacks do not say which way
 unseen    neither is seen
 
-Of several sets the page says the first of found, differ, odd and unseen that any of them is.
+Of several sets the page says the first of found, differ, odd, otherwise and unseen that any of them is. People are
+judged only where every set is found or unseen: what makes a set differ otherwise makes people differ, too.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from diffaudit_jax.report.nouns import nouns
@@ -17,6 +20,7 @@ LABELS = {
     "found": "In the training data",
     "differ": "Cannot be judged",
     "odd": "Different, but not like training data",
+    "otherwise": "Treated otherwise",
     "unseen": "Not found in the training data",
 }
 ORDER = tuple(LABELS)
@@ -36,7 +40,9 @@ def level_of(row: Row, error: float) -> str:
         return "differ"
     if row["adjusted"] > error + 1e-12:
         return "unseen"
-    return "odd" if row["towards"]["high"] < 0.5 else "found"
+    if row["towards"]["low"] > 0.5:
+        return "found"
+    return "odd" if row["towards"]["high"] < 0.5 else "otherwise"
 
 
 def verdict(document: dict[str, Any]) -> dict[str, Any]:
@@ -60,9 +66,17 @@ def verdict(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def judged(document: dict[str, Any]) -> bool:
-    """Whether people may be judged: no set differs from the unpublished one by itself."""
-    return all(row["level"] != "differ" for row in document["sets"])
+def judged(rows: Iterable[Row]) -> bool:
+    """Whether people may be judged: no set differs from the unpublished one but as training data does."""
+    return all(row["level"] in ("found", "unseen") for row in rows)
+
+
+def unit(document: dict[str, Any]) -> str:
+    """Returns what is counted: people, or records, of which equal ones count once."""
+    if document["people"] is not None:
+        return "people"
+    alike = all(row["people"] == row["records"] for row in document["sets"])
+    return nouns(document) if alike else f"different {nouns(document)}"
 
 
 def quoted(name: str) -> str:
@@ -81,6 +95,8 @@ def _headline(document: dict[str, Any], level: str, rows: list[Row]) -> str:
         "differ": f"{subject} and the unpublished {called} differ by themselves, so that the model is not needed to "
         "tell them apart and nothing can be said of its training.",
         "odd": f"{subject} stood out to the model, but as what it knows less than unpublished {called} ({adjusted}).",
+        "otherwise": f"{subject} stood out to the model ({adjusted}), but attacks do not say whether as what it knows "
+        "better or worse.",
         "unseen": f"{subject} did not stand out to the model from {called} it cannot have seen ({adjusted}).",
     }[level]
     return said.replace("sets, first of all", "sets, least of all") if level == "unseen" and many else said
@@ -104,8 +120,8 @@ def _checked(document: dict[str, Any]) -> list[str]:
     worst = min(rows, key=lambda row: row["blind"]["p_value"])
     seen = f"AUC {estimate(worst['blind']['auc'])}, {p_value(worst['blind']['p_value'])}"
     return [
-        f"{blind.capitalize()} could not tell suspect from unpublished {called} ({seen}): as far as it sees, the "
-        "sets do not differ by themselves."
+        f"{blind.capitalize()} could not tell suspect from unpublished {called} ({seen}). Differences that it does not "
+        "see would look like training."
     ]
 
 
@@ -113,20 +129,19 @@ def _power(document: dict[str, Any], rows: list[Row]) -> list[str]:
     row = min(rows, key=lambda row: row["adjusted"])
     if row["level"] != "found":
         return []
-    unit = nouns(document) if row["people"] == row["records"] else "people"
-    needed, most = row["power"]["needed"], row["power"]["sizes"][-1]
+    called, needed, most = unit(document), row["power"]["needed"], row["power"]["sizes"][-1]
     if needed is None:
-        return [f"Parts of {most:,} {unit} of each side, or fewer, are told in less than four cases of five."]
+        return [f"Parts of {most:,} {called} of each side, or fewer, are told in less than four cases of five."]
     fewer = ", or fewer," if needed == row["power"]["sizes"][0] else ""
-    return [f"{needed:,} {unit} of each side{fewer} would have been enough to tell, in four cases of five."]
+    return [f"{needed:,} {called} of each side{fewer} would have been enough to tell, in four cases of five."]
 
 
 def _people(document: dict[str, Any]) -> list[str]:
     people = document["people"]
     if people is None:
         return []
-    if not judged(document):
-        return ["People are not judged either, for the same reason."]
+    if not people["judged"]:
+        return ["People are not judged: where sets differ otherwise than by training, so do the people in them."]
     return [
         f"Of {len(people['rows']):,} suspect people {people['flagged']:,} are flagged as trained on, of whom "
         f"at most {percent(people['fdr'])} are expected to be wrong."
@@ -139,8 +154,9 @@ def _truth(document: dict[str, Any]) -> list[str]:
     sentences = []
     for row in document["sets"]:
         if row["trained"] is not None:
-            agrees = {("found", True), ("unseen", False)}
-            end = "" if (row["level"], row["trained"] > 0) in agrees else ", which the test does not show"
+            contrary = {("found", False): ", against this verdict"}
+            unseen = {(level, True): ", which the test does not show" for level in LABELS if level != "found"}
+            end = (contrary | unseen).get((row["level"], row["trained"] > 0), "")
             sentences.append(
                 f"The run's own record says that {row['trained']:,} of the {row['records']:,} {nouns(document)} of "
                 f"{quoted(row['name'])} trained it, byte for byte{end}."

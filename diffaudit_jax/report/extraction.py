@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from numpy.typing import ArrayLike
 
 from diffaudit_jax.data.table import Table
-from diffaudit_jax.metrics.extraction import Extraction, Found, beyond_chance, extract, recall
+from diffaudit_jax.metrics.extraction import Extraction, Found, beyond_chance, counted, extract, recall
 from diffaudit_jax.metrics.intervals import clopper_pearson
 from diffaudit_jax.metrics.points import Images
 from diffaudit_jax.report.attack import estimate_json
@@ -37,6 +38,7 @@ def extraction_report(
     heldout: Images | Table | None = None,
     *,
     rows: Int[np.ndarray, " members"] | None = None,
+    groups: ArrayLike | None = None,
     show_images: int = 0,
     level: float = LEVEL,
     provenance: dict[str, Any] | None = None,
@@ -50,6 +52,8 @@ def extraction_report(
       members: The training set, each record as often as it is there.
       heldout: Records of the same source that did not train it; None for a report without a verdict.
       rows: What each member is called; its position if None.
+      groups: Person of each record, members first, where whole people were dealt to the sides: then people are counted;
+        None if every record is a person's own.
       show_images: How many training images are shown, each beside the sample that gives it away.
       level: Confidence level of each interval.
       provenance: Where the samples come from, as JSON.
@@ -66,9 +70,9 @@ def extraction_report(
     if show_images < 0 or (show_images and table):
         what = "shows images, and these are records of a table: leave it out" if table else "is 0 or more"
         raise InputError(f"show_images {what}, got {show_images}.")
-    found = extract(generated, members, heldout, **settings)
+    found = extract(generated, members, heldout, groups=groups, **settings)
     called = np.arange(len(members)) if rows is None else np.asarray(rows)
-    decisive = found.members[-1]
+    decisive, (ours, _) = found.members[-1], _people(found)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -76,6 +80,7 @@ def extraction_report(
         "title": title or f"Which training {RECORD if table else IMAGE}s the samples give away",
         "level": float(level),
         "noun": RECORD if table else IMAGE,
+        "people": groups is not None,
         "counts": {
             "samples": len(generated),
             "members": len(members),
@@ -87,7 +92,7 @@ def extraction_report(
         "rules": [_rule(found, i, level) for i in range(len(found.members))],
         "recall": [
             {"times": row.times, "records": row.records, "extracted": row.extracted, "share": estimate_json(row.share)}
-            for row in recall(decisive, found.times, level=level)
+            for row in recall(decisive, found.times, people=ours, level=level)
         ],
         "eidetic": _eidetic(found),
         "clusters": _clusters(found),
@@ -99,15 +104,21 @@ def extraction_report(
     return ExtractionReport(document | {"verdict": verdict(document), "limits": limits(document)})
 
 
+def _people(found: Extraction) -> tuple[np.ndarray | None, np.ndarray | None]:
+    return (None, None) if found.people is None else found.people
+
+
 def _rule(found: Extraction, i: int, level: float) -> dict[str, Any]:
+    ours, others = _people(found)
     members, heldout = found.members[i], None if found.heldout is None else found.heldout[i]
     return {
         "name": members.rule,
         "limit": members.limit,
-        "members": _share(members.extracted, level),
-        "heldout": None if heldout is None else _share(heldout.extracted, level),
+        "records": int(members.extracted.sum()),
+        "members": _share(counted(members.extracted, ours), level),
+        "heldout": None if heldout is None else _share(counted(heldout.extracted, others), level),
         "copies": _share(members.copies, level),
-        "p_value": None if heldout is None else beyond_chance(members, heldout),
+        "p_value": None if heldout is None else beyond_chance(members, heldout, found.people),
     }
 
 
@@ -117,9 +128,12 @@ def _share(found: np.ndarray, level: float) -> dict[str, Any]:
 
 
 def _eidetic(found: Extraction) -> list[dict[str, int]]:
-    """Returns how many records that are given away have k training records near them, by k."""
-    k, records = np.unique(found.near[found.members[-1].extracted], return_counts=True)
-    return [{"k": int(each), "records": int(count)} for each, count in zip(k, records, strict=True)]
+    """Returns how many records are near a sample and have k training records near them at most, by k.
+
+    (k, distance, delta)-eidetic memory is defined by distances alone, as the first rule is.
+    """
+    k, records = np.unique(found.near[found.members[0].extracted], return_counts=True)
+    return [{"k": int(each), "records": int(count)} for each, count in zip(k, records.cumsum(), strict=True)]
 
 
 def _clusters(found: Extraction) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from diffaudit_jax.report.extraction_verdict import unit
 from diffaudit_jax.report.nouns import nouns, worded
 
 
@@ -21,9 +22,14 @@ def limits(document: dict[str, Any]) -> list[str]:
             "That a sample is close to a training image does not say that anybody would take it for that image: look "
             "at pairs before you call them copies.",
         ),
-        "It is one model, trained once. Intervals are over records and over samples; another training run may give "
-        "away others.",
+        f"It is one model, trained once. Intervals are over {unit(document)} and over samples; another training run "
+        "may give away others.",
     ]
+    if not document["people"]:
+        sentences.append(
+            f"Every {document['noun']} counts as one of its own. If people have several, or some of the {noun} are "
+            "nearly the same, p-values are too small and intervals too short: such a run is to be split by person."
+        )
     if counts["heldout"] is None:
         return [*sentences, f"Without held-out {noun} nobody knows what the rules find by chance."]
     sentences.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffaudit_jax.report.document import parsed
-from diffaudit_jax.report.schema import COUNT, ESTIMATE, NUMBER, OBJECT, TEXT, WHOLE, Maybe, Some, faults
+from diffaudit_jax.report.schema import COUNT, ESTIMATE, FLAG, NUMBER, OBJECT, TEXT, WHOLE, Maybe, Some, faults
 from diffaudit_jax.types import InputError
 
 SCHEMA = "diffaudit.extraction"
@@ -17,6 +17,7 @@ SHARE = {"found": WHOLE, "of": COUNT, "share": ESTIMATE}
 RULE = {
     "name": TEXT,
     "limit": NUMBER,
+    "records": WHOLE,
     "members": SHARE,
     "heldout": Maybe(SHARE),
     "copies": SHARE,
@@ -29,6 +30,7 @@ DOCUMENT = {
     "title": TEXT,
     "level": NUMBER,
     "noun": TEXT,
+    "people": FLAG,
     "counts": {"samples": COUNT, "members": COUNT, "distinct": COUNT, "heldout": Maybe(COUNT)},
     "settings": {"delta": NUMBER, "alpha": NUMBER, "neighbours": NUMBER, "likeness": NUMBER},
     "decisive": TEXT,

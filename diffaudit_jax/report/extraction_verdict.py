@@ -38,11 +38,22 @@ def decisive(document: dict[str, Any]) -> dict[str, Any]:
     return next(rule for rule in document["rules"] if rule["name"] == document["decisive"])
 
 
+def unit(document: dict[str, Any]) -> str:
+    """Returns what is counted: records, or people where whole ones were dealt to the sides."""
+    return "people" if document["people"] else nouns(document)
+
+
+def trained(document: dict[str, Any]) -> str:
+    """Returns what those are called that trained the model."""
+    return "people trained on" if document["people"] else f"training {nouns(document)}"
+
+
 def by_chance(document: dict[str, Any]) -> float:
-    """Returns how many training records the decisive rule would find at most if the generator had seen none of them."""
-    held = decisive(document)["heldout"]
+    """Returns how many of the training side the decisive rule would find at most if the generator had seen none."""
+    rule = decisive(document)
+    held = rule["heldout"]
     # Held-out records leave of + 1 gaps, into each of which members fall alike; found + 1 are below the limit.
-    return document["counts"]["distinct"] * (held["found"] + 1) / (held["of"] + 1)
+    return rule["members"]["of"] * (held["found"] + 1) / (held["of"] + 1)
 
 
 def _level(document: dict[str, Any]) -> str:
@@ -56,11 +67,15 @@ def _level(document: dict[str, Any]) -> str:
 
 def _headline(document: dict[str, Any], rule: dict[str, Any]) -> str:
     found, samples = rule["members"], document["counts"]["samples"]
-    said = f"{found['found']:,} of {found['of']:,} training {nouns(document)}"
+    said = f"{found['found']:,} of {found['of']:,} {trained(document)}"
+    whose = ("", "")
+    if document["people"]:
+        said, whose = f"{nouns(document)} of {said}", ("those of ", " people")
     if rule["heldout"] is None:
         return f"{samples:,} samples come near {said}; there are no held-out ones to say how many would be by chance."
     few = rule["heldout"]["found"]
-    others = f"{f'all but {few:,}' if few else 'any'} of {rule['heldout']['of']:,} that the model has not seen"
+    of = f"{f'all but {few:,}' if few else 'any'} of {rule['heldout']['of']:,}"
+    others = f"{whose[0]}{of}{whose[1]} that the model has not seen"
     return f"{samples:,} samples come closer to {said} than to {others}."
 
 
@@ -68,11 +83,11 @@ def _floor(document: dict[str, Any], rule: dict[str, Any]) -> list[str]:
     if rule["heldout"] is None:
         return []
     sentences = [
-        f"If the model knew nothing of its training {nouns(document)}, at most about {by_chance(document):.1f} would "
-        f"be so close by chance ({p_value(rule['p_value'])})."
+        f"If the model knew nothing of its {trained(document)}, at most about {by_chance(document):.1f} would be so "
+        f"close by chance ({p_value(rule['p_value'])})."
     ]
     if _level(document) == "undecided":
-        sentences.append(f"More held-out {nouns(document)} would tell these from chance, or more samples.")
+        sentences.append(f"More held-out {unit(document)} would tell these from chance, or more samples.")
     return sentences
 
 
@@ -80,8 +95,10 @@ def _repeated(document: dict[str, Any]) -> list[str]:
     rows = document["recall"]
     if len(rows) < 2:
         return []
-    parts = [f"{row['extracted']:,} of {row['records']:,} that are there {_often_there(row['times'])}" for row in rows]
-    return [f"By how often they are in the training data: {'; '.join(parts)}."]
+    those, they = ("people with some", f"their {nouns(document)}") if document["people"] else ("", "they")
+    of = [f"{row['extracted']:,} of {row['records']:,} {those}".rstrip() for row in rows]
+    parts = [f"{each} that are there {_often_there(row['times'])}" for each, row in zip(of, rows, strict=True)]
+    return [f"By how often {they} are in the training data: {'; '.join(parts)}."]
 
 
 def _often_there(times: int) -> str:

@@ -1,5 +1,6 @@
 """Extraction from the command line: members that were planted, samples drawn or given, and what cannot be compared."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -59,6 +60,10 @@ def test_samples_are_drawn_once_and_matched_to_the_runs_own_split(diffaudit, pla
     document = ExtractionReport.load(tmp_path / "out").document
     assert document["counts"] == {"samples": 24, "members": 66, "distinct": 20, "heldout": 20}
     assert [(row["times"], row["records"]) for row in document["recall"]] == [(1, 14), (3, 4), (20, 2)]
+    told = document["provenance"]
+    assert told["drawn"] == {"sampler": "ancestral", "sample_steps": 2, "clip": True, "guidance": 1.0}
+    assert told["data"] == {"members": None, "nonmembers": None, "duplicates": "refuse"}
+    assert {"platform", "kind", "count"} <= set(told["device"])
     blocks = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "bank").rglob("*.npy")}
     assert diffaudit("extract", planted, *FEW, "--out", tmp_path / "out").out == ended.out
     assert {path: path.stat().st_mtime_ns for path in blocks} == blocks
@@ -91,7 +96,13 @@ def test_members_can_be_given_with_copies_of_their_own(diffaudit, planted, copie
     np.savez(tmp_path / "others.npz", images=np.concatenate([split.nonmembers.x, split.members.x[:3]]))
     sides = ("--members", tmp_path / "members.npz", "--nonmembers", tmp_path / "others.npz", "--samples", copies)
     assert diffaudit("extract", planted, *sides, "--duplicates", "drop", "--out", tmp_path / "out").code == 0
-    counts = ExtractionReport.load(tmp_path / "out").document["counts"]
+    document = ExtractionReport.load(tmp_path / "out").document
+    assert document["provenance"]["data"]["members"] == str(tmp_path / "members.npz")
+    with np.load(copies) as made:
+        expected = hashlib.sha256(made["images"].tobytes()).hexdigest()
+    assert len(expected) == len(document["provenance"]["hashes"]["samples"])
+    assert document["provenance"]["data"]["duplicates"] == "drop"
+    counts = document["counts"]
     assert counts == {"samples": 45, "members": 66, "distinct": 20, "heldout": 20}
 
 
@@ -121,9 +132,27 @@ def test_what_cannot_be_extracted_is_refused(refused, planted, copies, tmp_path,
     assert says in refused(*(places.get(word, word) for word in words), "--out", tmp_path / "out")
 
 
-def test_a_directory_of_something_else_is_left_alone(refused, planted, tmp_path):
+def test_a_directory_of_something_else_is_left_alone(refused, planted, copies, tmp_path):
     (tmp_path / "notes").write_text("mine")
     assert "holds something else ('notes')" in refused("extract", planted, "--out", tmp_path)
+    # As an audit that asks for samples leaves it.
+    (tmp_path / "notes").rename(tmp_path / "report.json")
+    (tmp_path / "bank").mkdir()
+    assert "holds something else ('bank')" in refused("extract", planted, "--out", tmp_path)
+    (tmp_path / "report.json").unlink()
+    assert "holds something else ('bank')" in refused("extract", planted, "--samples", copies, "--out", tmp_path)
+
+
+def test_a_run_that_was_split_by_person_is_counted_by_person(diffaudit, copies, tmp_path):
+    pool = data.load("fashion-mnist-2k").take(np.arange(120))
+    np.savez(tmp_path / "people.npz", images=pool.x, labels=pool.labels, person=np.arange(120) // 3)
+    sides = ("--data", tmp_path / "people.npz", "--groups", "person", "--members", "60", "--nonmembers", "45")
+    words = (*sides, "--plant", "5:2", *NET, "--diffusion-steps", "24", "--steps", "0")
+    assert diffaudit("train", *words, "--out", tmp_path / "run").code == 0
+    assert diffaudit("extract", tmp_path / "run", "--samples", copies, "--out", tmp_path / "out").code == 0
+    document = ExtractionReport.load(tmp_path / "out").document
+    assert (document["counts"]["members"], document["counts"]["distinct"]) == (68, 60)
+    assert [document["rules"][-1][side]["of"] for side in ("members", "heldout")] == [20, 15]
 
 
 @pytest.fixture(scope="module")

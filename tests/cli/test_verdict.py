@@ -25,13 +25,16 @@ def sets(tmp_path_factory, trained):
         "out": outside[12:36],
         "unpublished": outside[36:80],
         "few": outside[80:90],
+        "copies": np.repeat(outside[80], 24),
         "both": [*outside[12:35], outside[40]],
         "swapped": [*outside[90:113], inside[0]],
     }
     for name, chosen in rows.items():
         x = pool.take(np.array(chosen))
         whose = np.array([f"{name}-{k}" for k in range(len(x))])
-        np.savez(folder / f"{name}.npz", images=x.x, labels=x.labels, person=whose, same=np.arange(len(x)))
+        lacking = np.where(np.arange(len(x)) < 2, "", whose)
+        told = {"person": whose, "same": np.arange(len(x)), "lacking": lacking}
+        np.savez(folder / f"{name}.npz", images=x.x, labels=x.labels, **told)
     return folder
 
 
@@ -44,7 +47,7 @@ def judged(tmp_path_factory, trained, sets):
             "--out", out, *ASK), out  # fmt: skip
 
 
-def test_a_verdict_is_written_kept_and_drawn_again(diffaudit, judged):
+def test_a_verdict_is_written_kept_and_drawn_again(diffaudit, judged, monkeypatch):
     words, out = judged
     ended = diffaudit(*words)
     assert (ended.code, ended.err) == (0, [])
@@ -64,7 +67,12 @@ def test_a_verdict_is_written_kept_and_drawn_again(diffaudit, judged):
     before = {name: made for name, made in contents(out).items() if "observations" in name or name == "report.html"}
     assert diffaudit("report", out).code == 0
     assert contents(out)["report.html"] == before["report.html"]
+    assert "people.csv beside this page says who they are" in (out / "report.html").read_text()
+    # What tells the sets apart otherwise than training takes verdicts on people back.
+    monkeypatch.setattr("diffaudit_jax.report.dataset.level_of", lambda row, error: "odd")
     assert diffaudit(*words).code == 0
+    assert not (out / "people.csv").exists()
+    assert json.loads((out / "dataset.json").read_text())["people"]["rows"] == []
     assert {name: made for name, made in contents(out).items() if "observations" in name} == {
         name: made for name, made in before.items() if "observations" in name
     }
@@ -73,15 +81,20 @@ def test_a_verdict_is_written_kept_and_drawn_again(diffaudit, judged):
 REFUSED = {
     "nothing to compare with": (("--suspect", "SETS/in.npz"), "give --unpublished too: without records of the same"),
     "nothing suspected": (("--unpublished", "SETS/in.npz"), "--unpublished is compared with a suspect set"),
-    "the run's own, too few": ((), "members of run has 12 records, too few for a verdict: give at least 20."),
-    "few": (("--suspect", "SETS/few.npz", *(rest := ("--unpublished", "SETS/unpublished.npz"))), "few.npz has 10 rec"),
+    "the run's own, too few": ((), "members of run has 12 different records, too few for a verdict: give at least 20."),
+    "few": (("--suspect", "SETS/few.npz", *(rest := ("--unpublished", "SETS/unpublished.npz"))), "few.npz has 10 dif"),
     "both": (("--suspect", "SETS/both.npz", *rest), "1 records are both suspect and unpublished, which no record"),
     "twice": (("--suspect", "SETS/in.npz", "SETS/in.npz", *rest), "twice: name each set once."),
     "swapped": (
         ("--suspect", "SETS/out.npz", "--unpublished", "SETS/swapped.npz"),
         "1 of the 24 records of --unpublished are ones this run was trained on",
     ),
-    "people on both sides": (("--suspect", "SETS/in.npz", *rest, "--people", "same"), "24 people have suspect and un"),
+    "copies": (("--suspect", "SETS/copies.npz", *rest), "copies.npz has 1 different records, too few for a verdict"),
+    "nobody's": (("--suspect", "SETS/in.npz", *rest, "--people", "lacking"), "in.npz is missing in 2 of 24 records"),
+    "people on both sides": (
+        ("--suspect", "SETS/in.npz", *rest, "--people", "same"),
+        "24 people have suspect and unpublished records: a",
+    ),
     "no such attribute": (("--suspect", "SETS/in.npz", *rest, "--people", "persn"), "did you mean 'person'?"),
     "black box": (("--suspect", "SETS/in.npz", *rest, "--attack", "nearest"), "nearest asks about generated samples"),
     "queries": (("--suspect", "SETS/in.npz", *rest, "--queries", "5"), "--queries must be at least 20, for each set"),

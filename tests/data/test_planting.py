@@ -24,6 +24,9 @@ def test_records_are_there_as_often_as_was_asked():
     np.testing.assert_array_equal(counts, [[1, 5, 20], [24, 4, 2]])
     found = data.repeats(KEY, POOL, times)
     assert sorted(found[found > 1].tolist()) == [5] * 4 + [20] * 2
+    again = data.further(KEY, POOL, times)
+    np.testing.assert_array_equal(again.rows, np.repeat(POOL.rows, found - 1))
+    np.testing.assert_array_equal(again.x, whole.x[30:])
 
 
 def test_who_is_planted_depends_on_key_and_rows_alone():

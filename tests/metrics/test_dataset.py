@@ -118,8 +118,32 @@ def test_power_draws_people_as_wholes():
     x = factors(rng, 144, shift=0.0)
     groups = np.repeat(np.arange(48), 3)
     assert power(x[:72], x[72:], groups=groups, repeats=2, num_permutations=19).sizes == (20,)
-    with pytest.raises(InputError, match=re.escape("sizes are [30]: choose from 20 to 24, what the smaller side has.")):
+    with pytest.raises(
+        InputError, match=re.escape("sizes are [30]: choose whole numbers from 20 to 24, what the smaller side has.")
+    ):
         power(x[:72], x[72:], groups=groups, sizes=[30])
+
+
+def test_several_sets_ask_for_smaller_p_values():
+    rng = np.random.default_rng(0)
+    sides, told = (
+        (factors(rng, 80, shift=0.9), factors(rng, 80)),
+        {"sizes": [40], "repeats": 20, "num_permutations": 99},
+    )
+    alone, together = (power(*sides, tests=tests, **told).rejected[0] for tests in (1, 5))
+    assert alone.value > together.value
+    # The same p-values, held against a fifth: so they are at five times the error.
+    assert together.value == power(*sides, level=0.99, **told).rejected[0].value
+    with pytest.raises(
+        InputError, match=re.escape("99 tests at level 0.95 ask for p-values of 0.00051: give at least")
+    ):
+        power(*sides, tests=99, **told)
+
+
+@pytest.mark.parametrize("way", [-1, 1])
+def test_an_effect_of_constant_sides_is_complete(way):
+    x = np.repeat([[1.0], [0.0]], 30, axis=0)[::way]
+    assert dataset_verdict(x[:30], x[30:], num_permutations=19).effect == 100.0
 
 
 GOOD = np.random.default_rng(0).normal(size=(24, 3))
@@ -133,6 +157,19 @@ BAD = {
     "words": (([["a"]] * 24, GOOD), {}, "suspect holds things that are not numbers"),
     "both sides": ((GOOD, GOOD), {"groups": np.arange(48) % 24}, "group 0 has members and non-members"),
 }
+
+
+def test_draws_that_cannot_be_are_told():
+    for settings, says in (
+        ({"sizes": (20.5,)}, "sizes are [20.5]: choose whole numbers from 20 to 24"),
+        ({"repeats": 0}, "repeats is 0: draw 1 part of each size at least."),
+        ({"level": 0.995}, "num_permutations is 99, and 1 tests at level 0.995 ask for p-values of 0.005"),
+        ({"num_permutations": -1}, "num_permutations is -1"),
+    ):
+        with pytest.raises(InputError, match=re.escape(says)):
+            power(GOOD, GOOD, **settings)
+    with pytest.raises(InputError, match=re.escape("num_permutations is 0: give 1 at least")):
+        dataset_verdict(GOOD, GOOD, num_permutations=0)
 
 
 @pytest.mark.parametrize("case", BAD)

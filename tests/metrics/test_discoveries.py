@@ -35,8 +35,9 @@ def asked(rng, people, records, shift):
     return x - np.repeat(shift, records)[:, None], np.repeat(np.arange(people), records)
 
 
+@pytest.mark.parametrize("agree", [False, True])
 @pytest.mark.parametrize("trained", [0, 10])
-def test_the_share_of_false_verdicts_is_held(trained):
+def test_the_share_of_false_verdicts_is_held(trained, agree):
     """Of 24 suspects some trained the model. Mean share of false flags: .2 at most, within four standard errors."""
     shares, found, p_values = [], [], []
     for seed in range(REPEATS):
@@ -44,7 +45,8 @@ def test_the_share_of_false_verdicts_is_held(trained):
         known = np.arange(24) < trained
         x, whose = asked(rng, 24, 2, 3.0 * known)
         y, others = asked(rng, 60, 2, np.zeros(60))
-        verdicts = people_verdicts(x, y, whose, others + 100, fdr=0.2, seed=seed)
+        attacks = -np.concatenate([x, y])[:, 0] if agree else None
+        verdicts = people_verdicts(x, y, whose, others + 100, attacks=attacks, fdr=0.2, seed=seed)
         false = verdicts.flagged & ~known
         shares.append(false.sum() / max(1, verdicts.flagged.sum()))
         found.append(verdicts.flagged[known].mean() if trained else 0.0)
@@ -54,6 +56,24 @@ def test_the_share_of_false_verdicts_is_held(trained):
     assert np.mean(found) >= (0.7 if trained else 0.0)
     for alpha in (0.1, 0.5):
         assert np.mean(np.array(p_values) <= alpha) <= alpha + 4 * np.sqrt(alpha * (1 - alpha) / REPEATS)
+
+
+def test_whom_attacks_say_the_model_knows_less_is_not_flagged():
+    rng = np.random.default_rng(0)
+    shift = np.where(np.arange(40) < 20, 3.0, -3.0)
+    x, whose = asked(rng, 40, 2, shift)
+    y, others = asked(rng, 80, 2, np.zeros(80))
+    attacks = -np.concatenate([x, y]).sum(axis=1)
+    spread = np.concatenate([x, y]) ** 2  # a classifier of squares sees both ways
+    alone, agreed = (
+        people_verdicts(spread[:80], spread[80:], whose, others + 100, attacks=given) for given in (None, attacks)
+    )
+    assert alone.flagged[shift < 0].mean() > 0.5
+    assert not agreed.flagged[shift < 0].any()
+    assert (agreed.p_values[shift < 0] == 1).all()
+    assert agreed.flagged[shift > 0].mean() > 0.5
+    # Who is ruled out among those ranked among lets others be flagged more easily, never less.
+    assert (agreed.p_values[shift > 0] <= alone.p_values[shift > 0]).all()
 
 
 def test_ranks_are_counted_and_people_are_named_in_their_order():
@@ -80,6 +100,7 @@ def test_mistakes_are_told():
         ((x, y, np.arange(10), np.arange(30)), {}, "group 0 has members and non-members"),
         ((x, y, np.arange(10), 50 + np.arange(30) // 2), {}, "unpublished has 15 people, too few to rank"),
         ((x, y, np.arange(10), 50 + np.arange(30)), {"fdr": 1.0}, "the false-discovery rate is 1.0: it lies between"),
+        ((x, y, np.arange(10), 50 + np.arange(30)), {"attacks": np.zeros(39)}, "attacks has shape (39,): give one"),
         ((x, y[:, :1], np.arange(10), 50 + np.arange(30)), {}, "suspect has 2 features and unpublished 1"),
     ):
         with pytest.raises(InputError, match=re.escape(says)):

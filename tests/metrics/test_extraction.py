@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from diffaudit_jax.metrics import likeness
 from diffaudit_jax.metrics.clusters import clusters
-from diffaudit_jax.metrics.extraction import beyond_chance, extract, recall
+from diffaudit_jax.metrics.extraction import Found, beyond_chance, counted, extract, recall
 from diffaudit_jax.metrics.likeness import distances, ssim
 from diffaudit_jax.metrics.mixed import mixed
 from diffaudit_jax.metrics.points import points
@@ -173,6 +173,62 @@ def test_of_independent_sets_the_floor_holds_and_p_values_are_uniform_at_most():
     assert abs(np.mean(over) - 30 * 4 / 31) < 4 * error
 
 
+def alike(people, each, seed):
+    """Records of people whose own are nearly the same, and who each is of."""
+    records = np.repeat(images(people, seed, shape=(3, 3, 1)), each, axis=0)
+    return noisy(records, seed, 2), np.repeat(np.arange(people), each)
+
+
+def test_people_are_counted_where_they_have_several_records():
+    """By person p-values are uniform at most, whatever a person's records have in common."""
+    runs, p_values = 200, []
+    for seed in range(runs):
+        records, whose = alike(30, 8, 2 * seed)
+        ours = np.isin(whose, np.random.default_rng(seed).permutation(30)[:15])
+        groups = np.concatenate([whose[ours], whose[~ours]])
+        generated = images(30, 2 * seed + 1, shape=(3, 3, 1))
+        found = extract(generated, records[ours], records[~ours], groups=groups, floor=0.2, neighbours=100, alpha=1.0)
+        # Three of fifteen held-out people come before the limit.
+        assert counted(found.heldout[-1].extracted, found.people[1]).sum() == 3
+        p_values.append(beyond_chance(found.members[-1], found.heldout[-1], found.people))
+    for level in (0.05, 0.2, 0.5):
+        assert np.sum(np.array(p_values) <= level) <= binom.isf(1e-4, runs, level)
+    assert min(p_values) < 0.2
+
+
+def test_by_record_people_of_many_records_would_look_given_away():
+    """Whoever is found is found with all of their records, on either side alike."""
+    runs, p_values = 300, []
+    whose = np.repeat(np.arange(20), 8), np.repeat(np.arange(20, 40), 8)
+    for seed in range(runs):
+        seen = np.random.default_rng(seed).random(40) < 0.2
+        sides = [Found("adaptive", 1.0, side, side, seen[side], side) for side in whose]
+        p_values.append([beyond_chance(*sides), beyond_chance(*sides, whose)])
+        assert p_values[-1][1] == beyond_chance(*(each._replace(extracted=each.extracted[::8]) for each in sides))
+    by_record, by_person = (np.array(p_values) <= 0.05).sum(axis=0)
+    assert by_person <= binom.isf(1e-4, runs, 0.05) < by_record
+
+
+def test_a_person_is_given_away_by_any_record():
+    members, others = images(12, 0), images(12, 1)
+    members = np.concatenate([members, members[:1]])
+    groups = [*"aaabbbcccddd", "a", *"eeeefffggghh"]
+    generated = np.concatenate([images(9, 2), members[[0, 1, 5]], others[[4, 5, 10]]])
+    found = extract(generated, members, others, groups=groups, floor=0.5)
+    ours, theirs = found.people
+    assert [len(set(side.tolist())) for side in found.people] == [4, 4]
+    adaptive, floor = found.members[1], found.heldout[1]
+    assert counted(adaptive.extracted, ours).tolist() == [True, True, False, False]
+    assert counted(floor.extracted, theirs).tolist() == [False, True, False, True]
+    # Two of four and two of four, dealt at random: at least two of the four found are members.
+    expected = sum(math.comb(4, k) * math.comb(4, 4 - k) for k in (2, 3, 4)) / math.comb(8, 4)
+    assert beyond_chance(adaptive, floor, found.people) == pytest.approx(expected, rel=1e-12)
+    # Half of four held-out people are two that may be found, though three held-out records are.
+    assert counted(found.heldout[-1].extracted, theirs).sum() == 2
+    rows = [(row.times, row.records, row.extracted) for row in recall(adaptive, found.times, people=ours)]
+    assert rows == [(1, 4, 2), (2, 1, 1)]
+
+
 def test_records_of_a_table_are_found():
     members, others = drawn(40, 0), drawn(30, 1)
     generated = drawn(50, 2).take(np.arange(50))
@@ -210,6 +266,8 @@ def test_clusters_are_those_of_brute_force(smallest, monkeypatch):
     assert len(found) >= 2
     assert all(len(a[1]) >= len(b[1]) for a, b in pairwise(found))
     assert clusters(generated[:1], 1.0, smallest=2) == []
+    assert clusters(generated[:0], 1.0) == []
+    assert clusters(np.repeat(generated[:1], 5, axis=0), 0.0)[0].samples.tolist() == list(range(5))
 
 
 BAD = {
@@ -218,6 +276,8 @@ BAD = {
     "neighbours": ({"neighbours": 1}, "neighbours 1"),
     "floor": ({"floor": 1.0}, "floor 1"),
     "smallest": ({"smallest": 1}, "smallest 1"),
+    "person": ({"groups": np.arange(10) % 5}, "group 0 has members and non-members"),
+    "people": ({"groups": np.arange(9)}, "give one integer or string for each of the 10 records"),
     "few": ({"members": np.repeat(images(2, 0), 5, axis=0), "heldout": None}, "2 different records are too few"),
     "both": ({"heldout": images(9, 1)[3:]}, "2 held-out records are members as well"),
     "shape": ({"generated": images(4, 0, shape=(3, 3, 1))}, "generated has images of"),

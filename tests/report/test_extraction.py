@@ -22,6 +22,8 @@ RECORDS, OTHERS, FRESH = (RNG.integers(0, 256, (n, 12, 12, 1), np.uint8) for n i
 MEMBERS = np.concatenate([RECORDS, *[RECORDS[:2]] * 9])
 COPIED = np.concatenate([FRESH, RECORDS[:6], np.repeat(RECORDS[:1], 20, axis=0)])
 
+WHOSE = np.concatenate([np.arange(30) // 2 % 6, *[[0, 0]] * 9, 100 + np.arange(40) // 4])
+
 
 def records(images):
     """A table that is hostile in its names and values."""
@@ -34,6 +36,7 @@ MADE = {
     "fresh": ((FRESH, MEMBERS, OTHERS), {}, "unseen", "60 samples come closer to 0 of 30 training"),
     "alone": ((COPIED, MEMBERS, None), {}, "unjudged", "come near 6 of 30 training images; there are no held-out ones"),
     "shown": ((COPIED, MEMBERS, OTHERS), {"show_images": 2}, "extracted", "6 of 30 training images"),
+    "people": ((COPIED, MEMBERS, OTHERS), {"groups": WHOSE}, "extracted", "to images of 3 of 6 people trained on than"),
     "table": (tuple(map(records, (COPIED, MEMBERS, OTHERS))), {}, "extracted", "of 30 training records"),
 }  # fmt: skip
 
@@ -65,12 +68,43 @@ def test_numbers_are_those_of_the_metrics(reports):
     rows = recall(found.members[-1], found.times)
     assert [row["share"] for row in document["recall"]] == [row.share._asdict() for row in rows]
     assert [(row["times"], row["extracted"]) for row in document["recall"]] == [(1, 4), (10, 2)]
-    assert document["eidetic"] == [{"k": 1, "records": 4}, {"k": 10, "records": 2}]
+    assert document["eidetic"] == [{"k": 1, "records": 4}, {"k": 10, "records": 6}]
     assert document["clusters"] == {"found": 1, "right": 1, "listed": [{"centre": 60, "samples": 21, "copies": 21}]}
     assert sorted(pair["row"] for pair in document["pairs"]) == list(range(6))
     assert [pair["ssim"] for pair in document["pairs"]] == pytest.approx([1.0] * 6)
     # Thirty records in the gaps between forty others.
     assert by_chance(document) == pytest.approx(30 / 41)
+
+
+def test_people_are_counted_where_they_were_dealt(reports):
+    document = reports["people"].document
+    rule = document["rules"][-1]
+    assert (rule["members"]["found"], rule["members"]["of"], rule["records"]) == (3, 6, 6)
+    assert rule["members"]["share"] == clopper_pearson(3, 6)._asdict()
+    assert (rule["heldout"]["found"], rule["heldout"]["of"]) == (0, 10)
+    # Three of sixteen people, all of them on the side of six.
+    assert rule["p_value"] == pytest.approx(20 / 560)
+    assert [(row["times"], row["records"], row["extracted"]) for row in document["recall"]] == [(1, 6, 2), (10, 1, 1)]
+    assert by_chance(document) == pytest.approx(6 / 11)
+    said = " ".join(document["verdict"]["sentences"])
+    assert "By how often their images are in the training data: 2 of 6 people with some that are there once; 1" in said
+    assert not [limit for limit in document["limits"] if "counts as one of its own" in limit]
+    assert [limit for limit in reports["copied"].document["limits"] if "counts as one of its own" in limit]
+
+
+def test_eidetic_memory_is_told_by_distance_alone():
+    """A copy that is as near as the l2 rule asks, and not as the others do, counts; what is near for its place not."""
+    base = np.full((1, 12, 12, 1), 100, np.uint8)
+    members, others = (base + RNG.integers(0, 60, (9, 12, 12, 1), np.uint8) for _ in range(2))
+    document = extraction_report(base + 30, members, others, delta=0.08).document
+    near = extract(base + 30, members, others, delta=0.08)
+    plain, decisive = near.members[0].extracted, near.members[-1].extracted
+    assert plain.any()
+    assert not decisive.any()
+    assert document["eidetic"][-1]["records"] == plain.sum()
+    assert document["eidetic"] == [
+        {"k": int(k), "records": int((near.near[plain] <= k).sum())} for k in np.unique(near.near[plain])
+    ]
 
 
 def test_nothing_found_bounds_the_rate_by_three_in_n():
