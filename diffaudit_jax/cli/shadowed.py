@@ -167,8 +167,9 @@ def _note(record: Mapping[str, Any], inclusion: data.Inclusion, subject: Subject
     """Says in what the shadows were trained otherwise than the target."""
     parts = ("model", "process", "recipe", "encoder", "privacy")
     differ = [name for name in parts if _plain(record.get(name)) != _plain(subject.record.get(name))]
-    members, inside = len(subject.record["split"]["members"]["rows"]), int(inclusion.inside.sum(axis=1).mean())
-    differ += [] if 0.8 <= inside / members <= 1.25 else [f"records, {inside:,} and not {members:,}"]
+    split, inside = subject.record["split"], int(inclusion.inside.sum(axis=1).mean())
+    trained_on = sum(len(split[side]["rows"]) for side in ("members", "always") if side in split)
+    differ += [] if 0.8 <= inside / trained_on <= 1.25 else [f"records, {inside:,} and not {trained_on:,}"]
     if differ:
         warnings.warn(
             f"the shadows of {directory} were trained otherwise than the run (other {', other '.join(differ)}): they "
