@@ -6,12 +6,11 @@ Nothing here measures or asks: costs go in, a plan comes out, and the same costs
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from diffaudit_jax.shadows import FEWEST_SHADOWS
 from diffaudit_jax.types import InputError
 
 ENOUGH_EACH = 100
 """Members, and non-members, for a verdict: from 100 on a true-positive rate at 1 % can be told."""
-FEWEST_SHADOWS = 8
-"""Shadows from which on they are of use."""
 PRIORITY: Mapping[str, tuple[str, ...]] = {
     "trajectory": ("trajectory",),
     "elbo": ("elbo",),

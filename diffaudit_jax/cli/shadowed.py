@@ -80,8 +80,7 @@ def read_shadows(
     if not names or "split" not in subject.record:
         raise InputError("--shadows compares a run's white- and gray-box attacks, and none is asked for: leave it out.")
     record, many = read_record(directory), training.load_many(directory)
-    if len(many) < shadows.FEWEST_SHADOWS:
-        raise InputError(f"LiRA needs at least {shadows.FEWEST_SHADOWS} shadow models, got {len(many)}: train more.")
+    shadows.check_enough(len(many))
     return record, many
 
 

@@ -55,7 +55,7 @@ def coin_flips(key: Key, rows: np.ndarray, num: int) -> Inclusion:
     models they are dealt evenly, so that no record is inside all of them or none.
 
     Args:
-      key: Typed random key.
+      key: Typed random key of which nothing else was drawn: records chosen by it would be chosen by their coins.
       rows: Each record's own index in its pool, int [n]; its coins depend on it and the key alone.
       num: K, models, 2 or more.
 
