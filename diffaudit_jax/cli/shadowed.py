@@ -73,7 +73,7 @@ def read_shadows(
       subject: The target.
 
     Raises:
-      InputError: if nothing can be compared, or they are too few.
+      InputError: if nothing can be compared, they are too few, or one is missing or was stopped before its end.
     """
     if (directory := options.shadows) is None:
         return None
@@ -81,6 +81,7 @@ def read_shadows(
         raise InputError("--shadows compares a run's white- and gray-box attacks, and none is asked for: leave it out.")
     record, many = read_record(directory), training.load_many(directory)
     shadows.check_enough(len(many))
+    many.check_finished()
     return record, many
 
 
@@ -152,8 +153,7 @@ def _as_they_see(record: Mapping[str, Any], subject: Subject, rows: np.ndarray, 
 
 def _check_content(queries: Query, directory: Path) -> None:
     inclusion, hashes = read_inclusion(directory)
-    order = np.argsort(inclusion.rows)
-    known = hashes[order[np.searchsorted(inclusion.rows, queries.row, sorter=order)]]
+    known = hashes[data.located(queries.row, inclusion.rows)[0]]
     found = data.Pool(np.asarray(queries.x), queries.row, "queries").hashes()
     if len(other := queries.row[found != known]):
         raise InputError(

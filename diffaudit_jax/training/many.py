@@ -15,6 +15,7 @@ from diffaudit_jax.models import Model
 from diffaudit_jax.models.tabular import TabDdpm
 from diffaudit_jax.process import Process
 from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.training.checkpoints import stands
 from diffaudit_jax.training.dpsgd import Privacy
 from diffaudit_jax.training.included import claim_shadows, read_inclusion, read_record
 from diffaudit_jax.training.loop import images
@@ -53,6 +54,24 @@ class Many:
 
     def __iter__(self) -> Iterator[Run]:
         return (self[k] for k in range(len(self)))
+
+    def check_finished(self) -> None:
+        """Refuses models in a directory of which one is missing, or stands before the step that all are to reach.
+
+        Raises:
+          InputError: naming the first.
+        """
+        if self.directory is None:
+            return
+        at = [stands(shadow(self.directory, k)) for k in range(len(self))]
+        end = max(read_record(self.directory)["recipe"]["num_steps"], *(step or 0 for step in at))
+        if short := [k for k, step in enumerate(at) if step is None or step < end]:
+            k = short[0]
+            how = "is not there" if at[k] is None else f"was stopped at step {at[k]} of {end}"
+            raise InputError(
+                f"shadow {k} of {self.directory} {how} (of {len(short)} such): give its `diffaudit shadows` again, "
+                f"which goes on."
+            )
 
 
 def fit_many(

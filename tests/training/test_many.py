@@ -136,7 +136,7 @@ def stopping(at: int):
     """Stops after so many steps of all models."""
 
     def progress(step, total, info):
-        assert total == NUM * RECIPE.num_steps
+        assert total % NUM == 0
         if step >= at:
             raise StopError
 
@@ -169,6 +169,25 @@ def test_those_that_stand_elsewhere_are_taken_on_together(stored, tmp_path):
     assert steps == [2, 4, 6, 12]
     log = (out / "shadow-1" / "log.jsonl").read_text().splitlines()
     assert len(log) == 3
+
+
+def test_models_that_do_not_stand_where_all_are_to_be_are_not_finished(stored, tmp_path):
+    load_many(stored).check_finished()
+    out = tmp_path / "shadows"
+    with pytest.raises(StopError):
+        trained(out, progress=stopping(RECIPE.num_steps + 6))
+    with pytest.raises(InputError, match=r"^shadow 1 of .* was stopped at step 4 of 6 \(of 2 such\): give its"):
+        load_many(out).check_finished()
+    assert not (out / "shadow-2").exists()
+    shutil.copytree(stored, out, dirs_exist_ok=True)
+    load_many(out).check_finished()
+    # Given more steps, the first alone goes all the way.
+    further = {"out": out, "checkpoint_every": 2, "progress": stopping(9)}
+    with pytest.raises(StopError):
+        fit_many(KEY, TABLE, None, table(), NUM, replace(RECIPE, num_steps=8), **further)
+    assert many.read_record(out)["recipe"]["num_steps"] == 8
+    with pytest.raises(InputError, match=r"^shadow 1 of .* was stopped at step 6 of 8 \(of 2 such\)"):
+        load_many(out).check_finished()
 
 
 def test_a_record_of_several_models_says_what_they_are(stored):
