@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,8 @@ def run_shadows(options: Shadows) -> training.Many:
     pool, always = pooled(split)
     key_coins, key_training = keys(options.seed)
     inclusion = tossed(key_coins, pool, options.num, by_group=split.by == "group", always=always)
-    _tell(options, run, inclusion, len(split.training))
+    recipe = _sampled(run, inclusion)
+    _tell(options, run, inclusion, len(split.training), recipe)
     with stage("training shadows") as show:
         return training.fit_many(
             key_training,
@@ -77,7 +78,7 @@ def run_shadows(options: Shadows) -> training.Many:
             run.process,
             pool,
             options.num,
-            run.recipe,
+            recipe,
             inclusion=inclusion,
             privacy=run.privacy,
             out=options.out,
@@ -155,7 +156,16 @@ def recorded(options: Shadows, config: Mapping[str, Any], by: str, trained_on: i
     return {**kept, **told}
 
 
-def _tell(options: Shadows, run: training.Run, inclusion: data.Inclusion, trained_on: int) -> None:
+def _sampled(run: training.Run, inclusion: data.Inclusion) -> training.Recipe:
+    """Returns the run's recipe, of a private run with batches that the smallest part can be expected to fill."""
+    smallest = int(inclusion.inside.sum(axis=1).min())
+    most = run.recipe.batch_size if run.privacy is None else max(1, smallest)
+    return replace(run.recipe, batch_size=min(run.recipe.batch_size, most))
+
+
+def _tell(
+    options: Shadows, run: training.Run, inclusion: data.Inclusion, trained_on: int, recipe: training.Recipe
+) -> None:
     """Says what will be done, and whether shadows see as much as the run did."""
     half, noun = round(inclusion.inside.sum(axis=1).mean()), "records" if isinstance(run.model, TabDdpm) else "images"
     Console(width=None if sys.stdout.isatty() else 120).print(
@@ -169,5 +179,17 @@ def _tell(options: Shadows, run: training.Run, inclusion: data.Inclusion, traine
             f"the run was trained on {trained_on:,} {noun} and its shadows on about {half:,}: the fewer there are, the "
             f"more is learned by heart, so they are less like it than they could be. Train it with as many "
             f"non-members as members.",
+            stacklevel=2,
+        )
+    if recipe.batch_size < run.recipe.batch_size:
+        warnings.warn(
+            f"the run's batches of {run.recipe.batch_size:,} are more than one of its shadows is trained on: theirs "
+            f"are of {recipe.batch_size:,}, and noise weighs more in them.",
+            stacklevel=2,
+        )
+    if run.privacy is not None:
+        warnings.warn(
+            "the run's noise is secret, and that of its shadows follows from --seed, which is stored with them: "
+            "whoever has it can subtract it. They are for this audit; do not publish them.",
             stacklevel=2,
         )

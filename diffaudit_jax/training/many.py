@@ -24,7 +24,7 @@ from diffaudit_jax.training.several import Several, train_each, train_together
 from diffaudit_jax.training.state import Recipe
 from diffaudit_jax.training.steps import Progress
 from diffaudit_jax.training.tables import records
-from diffaudit_jax.training.trainee import check_interval, fitted, public
+from diffaudit_jax.training.trainee import check_interval, fitted, private_config, public
 from diffaudit_jax.types import InputError, Key
 
 _COINS = 2**32 - 1
@@ -107,7 +107,8 @@ def fit_many(
       num_models: K, 2 or more.
       recipe: Steps, batch, learning rate, ...; default `Recipe()`.
       inclusion: Who is inside which model; default ``coin_flips``. It may hold more records than the pool.
-      privacy: How training is made private. Models are then trained by `fit` one after another.
+      privacy: How training is made private. Models are then trained by `fit` one after another, and the key is not
+        stored. Whoever knows it can subtract their noise: shadows are for who audits, and no release.
       out: Directory for all of it; None keeps everything in memory.
       record: Further JSON for shadows.json and each model's run.json.
       checkpoint_every: Steps between checkpoints.
@@ -121,8 +122,9 @@ def fit_many(
       The models; K x num_steps steps of training.
 
     Raises:
-      InputError: as `fit`; if fewer than two models are asked for, equal records of the pool are not inside the same
-        models (a twin would make a non-member a member), the inclusion does not fit, or `out` holds other shadows.
+      InputError: as `fit`, before the first is trained; if fewer than two models are asked for, equal records of the
+        pool are not inside the same models (a twin would make a non-member a member), the inclusion does not fit, or
+        `out` holds other shadows.
 
     References:
       Carlini et al. 2022, https://arxiv.org/abs/2112.03570
@@ -133,9 +135,11 @@ def fit_many(
     if isinstance(model, TabDdpm) == (process is not None):
         raise InputError("a TabDdpm has a noising of its own and takes process=None, other models need a process.")
     trainee = records(model, recipe) if isinstance(model, TabDdpm) else images(model, process, recipe)  # pyright: ignore[reportArgumentType]
+    if privacy is not None:
+        private_config(key, privacy, recipe, int(inclusion.inside.sum(axis=1).min()))  # for its errors, of the smallest
     if out is not None:
         # Before any model, so that a directory that was stopped early is known, too.
-        told = {"num_models": num_models, "pool": pool.fingerprint(), **public(key)}
+        told = {"num_models": num_models, "pool": pool.fingerprint(), **({} if privacy is not None else public(key))}
         told |= {**trainee.config, "recipe": asdict(recipe), **(record or {})}
         told |= {} if privacy is None else {"privacy": asdict(privacy)}
         claim_shadows(Path(out), told, inclusion, pool)

@@ -113,6 +113,19 @@ def seen_of(monkeypatch, diffaudit, run, *more):
     return seen, ended
 
 
+def test_private_shadows_have_batches_that_their_parts_fill_and_are_no_release(monkeypatch, diffaudit, tmp_path):
+    """A run whose batch is all of its 18 members, and shadows of 18 of 36 on average."""
+    private = ("--dp", "--noise-multiplier", 1, "--batch", 18, "--steps", 1, "--delta", "1e-3")
+    words = (*DEALT, *private, "--members", 18, "--nonmembers", 18, "--out", tmp_path / "run")
+    assert diffaudit(*words).code == 0
+    seen, ended = seen_of(monkeypatch, diffaudit, tmp_path / "run")
+    smallest = seen["inclusion"].inside.sum(axis=1).min()
+    assert seen["recipe"].batch_size == smallest < 18
+    said = " ".join(ended.err)
+    assert f"theirs are of {smallest}, and noise weighs more" in said
+    assert "do not publish them" in said
+
+
 @pytest.mark.parametrize("command", [TOSSED, (*DEALT, "--plant", "3:12")], ids=["canaries", "planted"])
 def test_shadows_are_trained_on_as_many_as_the_run(monkeypatch, diffaudit, tmp_path, command):
     assert diffaudit(*command, "--steps", 0, "--seed", SEED, "--out", tmp_path / "run").code == 0

@@ -12,7 +12,7 @@ import pytest
 from diffaudit_jax.data import Inclusion, Pool, coin_flips
 from diffaudit_jax.models import tabddpm
 from diffaudit_jax.stream import local_mesh
-from diffaudit_jax.training import Recipe, fit, fit_many, fit_table, load_many, load_run, loop, many, tables
+from diffaudit_jax.training import Privacy, Recipe, fit, fit_many, fit_table, load_many, load_run, loop, many, tables
 from diffaudit_jax.training.parts import drawn, parts_of
 from diffaudit_jax.training.state import Data, example_loss, init_state
 from diffaudit_jax.types import InputError
@@ -226,6 +226,22 @@ def test_equal_records_inside_the_same_models_are_no_contradiction():
     assert inside[0, 0] == inside[0, -1]
     runs = fit_many(KEY, MODEL, PROCESS, TWIN, 2, replace(RECIPE, num_steps=0), inclusion=Inclusion(TWIN.rows, inside))
     assert [run.config["members"] for run in runs] == [TWIN.take(row).fingerprint() for row in inside]
+
+
+def test_private_models_are_refused_before_the_first_and_keep_no_key(monkeypatch, tmp_path):
+    """One of two parts is smaller than the batch; whoever has the key can subtract the noise."""
+    inside = np.stack([np.arange(40) < 30, np.arange(40) >= 30])
+    private = {
+        "inclusion": Inclusion(np.arange(40), inside),
+        "privacy": Privacy(1.0, delta=1e-3),
+        "out": tmp_path / "a",
+    }
+    with pytest.raises(InputError, match="an expected batch of 11 cannot be sampled from 10 examples"):
+        fit_many(KEY, TABLE, None, table(), 2, replace(RECIPE, batch_size=11), **private)
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(many, "fitted", lambda *_, **__: None)
+    fit_many(KEY, TABLE, None, table(), 2, RECIPE, **private)
+    assert "key" not in many.read_record(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
