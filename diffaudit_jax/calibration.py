@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from diffaudit_jax.attack import Attack, Score, with_score
 from diffaudit_jax.auditing import Observations, content_hash
+from diffaudit_jax.data import located
 from diffaudit_jax.stream import Features
 from diffaudit_jax.types import InputError, known
 
@@ -76,8 +77,7 @@ def aligned(seen: Observations, other: Observations, whose: str = "reference") -
             f"row {differing[0]} (of {len(differing)} such) was asked of the {has} and not of the {lacks}: ask both "
             f"the same queries."
         )
-    order = np.argsort(other.rows)
-    return np.asarray(other.scores, np.float64)[order[np.searchsorted(other.rows, seen.rows, sorter=order)]]
+    return np.asarray(other.scores, np.float64)[located(seen.rows, other.rows)[0]]
 
 
 def fit_scorer(seen: Observations, member: ArrayLike, *, kind: Kind = "logistic", seed: int = 0) -> Score:

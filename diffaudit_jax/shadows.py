@@ -10,6 +10,7 @@ A shadow is trained as the target was, on a random half of the pool (`data.coin_
 were tossed for them are the attacker's; who was inside the target is not used.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -100,8 +101,10 @@ def rmia(
     ratios are told in units of what luck does, and neither shift nor unit of the score matters. A constant factor in p
     cancels in r(x)/r(z); offline E_out alone stands for p, which differs by one if membership gains all records alike.
 
-    With one population for all records the score never falls as r(x) rises, whatever `gamma`: it decides how many ties
-    there are at 0 and 1. At 1 a population of all others ranks exactly as r(x) does; the published choice is 2.
+    The score never falls as r(x) rises where the population is all queries, or `gamma` is 1; `gamma` decides how many
+    ties there are at 0 and 1. At any other, a record of a partial population, which has one record fewer to beat, may
+    change places with one that is not of it. At 1 a population of all others ranks exactly as r(x) does; the published
+    choice is 2.
 
     Args:
       seen: Observations of the target.
@@ -139,11 +142,23 @@ def rmia(
     return (beaten - itself) / (len(others) - within)
 
 
+def check_enough(num: int, method: str = "LiRA", least: int = FEWEST_SHADOWS) -> None:
+    """Refuses shadows that are too few.
+
+    Args:
+      num: How many there are.
+      method: For what.
+      least: How many it needs.
+    """
+    if num < least:
+        raise InputError(f"{method} needs at least {least} shadow models, got {num}: train more.")
+
+
 def _log_ratios(seen_by: _Compared, online: bool) -> Scores:
     """Returns ln p(x | target)/p(x) of every query."""
     sides = (seen_by.inside, ~seen_by.inside) if online else (~seen_by.inside,)
     _, squares, free = zip(*(_moments(seen_by.by_shadow, side) for side in sides), strict=True)
-    scale = np.sqrt(_pooled(np.sum(squares), np.sum(free)))
+    scale = np.sqrt(_pooled(np.concatenate(squares), np.concatenate(free)))
     means = [
         # Shadows of the other side are left out by a weight of 0.
         logsumexp(seen_by.by_shadow / scale, axis=0, b=side / side.sum(axis=0))
@@ -161,8 +176,7 @@ def _compared(
     online: bool,
 ) -> _Compared:
     """Brings target, shadows and coins to one order of queries, and refuses what cannot be compared."""
-    if len(by_shadows) < least:
-        raise InputError(f"{method} needs at least {least} shadow models, got {len(by_shadows)}: train more.")
+    check_enough(len(by_shadows), method, least)
     if len(by_shadows) != len(inclusion.inside):
         raise InputError(
             f"{len(by_shadows)} shadows were observed and the inclusion matrix is of {len(inclusion.inside)}: give one "
@@ -192,7 +206,7 @@ def _check_finite(scores: Float[np.ndarray, "K n"], rows: Int[np.ndarray, " n"],
 def _standardised(seen_by: _Compared, side: Bool[np.ndarray, "K n"], own: bool) -> tuple[Scores, Scores]:
     """Returns (s - m)/sqrt(v) and ln sqrt(v), m and v by the shadows of one side."""
     mean, squares, free = _moments(seen_by.by_shadow, side)
-    variance = np.full(len(squares), _pooled(squares.sum(), free.sum()))
+    variance = np.full(len(squares), _pooled(squares, free))
     if own:
         np.divide(squares, free, out=variance, where=(free > 0) & (squares > 0))
     spread = np.sqrt(variance)
@@ -210,10 +224,12 @@ def _moments(
     return first + mean, np.sum((apart - mean) ** 2, axis=0, where=side), side.sum(axis=0) - 1
 
 
-def _pooled(squares: float, free: int) -> float:
-    if not (free > 0 and squares > 0):
+def _pooled(squares: Scores, free: Int[np.ndarray, " n"]) -> float:
+    """Returns the variance within, the same to the bit in whichever order the queries come."""
+    total, degrees = math.fsum(squares), int(free.sum())
+    if not (degrees > 0 and total > 0):
         raise InputError(
             "no record's scores vary between shadows that hold it, or between those that do not, so there is no luck "
             "to compare them with: train more shadows, on other coins and seeds."
         )
-    return squares / free
+    return total / degrees

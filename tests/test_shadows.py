@@ -196,6 +196,29 @@ def test_rmia_is_the_formula(small, online, gamma, known):
     np.testing.assert_array_equal(found, slow_rmia(*small, gamma, online, set(known)))
 
 
+@pytest.mark.parametrize("online", [True, False])
+def test_rmia_ranks_as_the_ratio_does_unless_part_is_the_population_and_gamma_is_not_one(small, online):
+    """At 1, with all for the population, a score is the rank of the ratio."""
+    order = np.argsort(rmia(*asked(*small), online=online))
+    part = np.arange(0, SMALL, 2)
+    whole = [rmia(*asked(*small), gamma=gamma, online=online) for gamma in (0.1, 0.5, 2, 10)]
+    for found in (*whole, rmia(*asked(*small), part, online=online)):
+        assert (np.diff(found[order]) >= 0).all()
+    others = [rmia(*asked(*small), part, gamma=gamma, online=online) for gamma in np.geomspace(0.1, 10, 20)]
+    assert min(np.diff(found[order]).min() for found in others) < 0
+
+
+@every_method
+def test_the_order_of_queries_changes_no_bit(method):
+    rng = np.random.default_rng(0)
+    inside = halves(rng, 9, 200)
+    scores, by_shadow, order = rng.normal(size=200), rng.normal(size=inside.shape), rng.permutation(200)
+    own, others, coins = asked(scores, by_shadow, inside)
+    moved = [observed(by_shadow[k][order], order) for k in range(9)]
+    found = METHODS[method](observed(scores[order], order), moved, coins)
+    np.testing.assert_array_equal(found, METHODS[method](own, others, coins)[order])
+
+
 @every_method
 def test_shift_and_unit_of_a_score_do_not_matter(method, small):
     scores, by_shadow, inside = small

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import jax
+import numpy as np
 
 from diffaudit_jax import data
 from diffaudit_jax.data.pool import R
@@ -13,6 +14,10 @@ from diffaudit_jax.types import InputError
 
 if TYPE_CHECKING:
     from diffaudit_jax.cli.train import Train
+
+
+NONMEMBERS = 1000
+"""Who is held out if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,24 @@ def dealt(options: Train, source: R) -> data.Split[R]:
     key, by = jax.random.key(options.seed), "group" if options.groups else "record"
     canaries = options.canaries.canaries
     if canaries is None:
-        held_out = min(options.nonmembers, max(len(source) - options.members, min(options.nonmembers, 1)))
+        wanted = NONMEMBERS if options.nonmembers is None else options.nonmembers
+        held_out = min(wanted, max(len(source) - options.members, min(wanted, 1)))
         return data.split(
             key, source, members=options.members, nonmembers=held_out, duplicates=options.duplicates, by=by
         )
     if canaries < 1:
         raise InputError(f"--canaries tosses for at least 1 record, got {canaries}.")
-    if options.nonmembers != type(options).nonmembers:
+    if options.nonmembers is not None:
         raise InputError("--nonmembers is for the coins of --canaries to say: leave it out.")
-    return data.split_coin(key, source, queries=canaries, always=options.members, duplicates=options.duplicates, by=by)
+    if options.members < 0:
+        raise InputError(f"--members are trained on beside --canaries, 0 or more, got {options.members}.")
+    source = data.distinct(source) if options.duplicates == "drop" else source
+    there, what = len(source), "records"
+    if by == "group" and source.groups is not None:
+        there, what = len(np.unique(source.groups)), "people, of each of whom one record is taken"
+    if canaries + options.members > there:
+        raise InputError(
+            f"--canaries {canaries} and --members {options.members} are more than the {there} that {options.data} has "
+            f"({what}): ask for fewer."
+        )
+    return data.split_coin(key, source, queries=canaries, always=options.members, by=by)

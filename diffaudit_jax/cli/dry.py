@@ -20,10 +20,11 @@ from diffaudit_jax.cli.asked import check_sizes, queries_of
 from diffaudit_jax.cli.asking import Asking
 from diffaudit_jax.cli.catalogue import ENTRIES, check_answered, named
 from diffaudit_jax.cli.costed import Costed, cost_passes
-from diffaudit_jax.cli.planner import FEWEST_SHADOWS, estimate
+from diffaudit_jax.cli.planner import estimate
 from diffaudit_jax.cli.progress import clock
 from diffaudit_jax.cli.shadowed import Shadowed, comparable, compared
 from diffaudit_jax.cli.subject import Subject
+from diffaudit_jax.shadows import FEWEST_SHADOWS
 
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 from scipy.stats import binom
 
+from diffaudit_jax.shadows import FEWEST_SHADOWS
 from diffaudit_jax.types import InputError
 
 ENOUGH_EACH = 100
 """Members, and non-members, for a verdict: from 100 on a true-positive rate at 1 % can be told."""
 LEFT_SHORT = 1e-3
 """Chance that is left of too few on one side, where coins decide who is on which."""
-FEWEST_SHADOWS = 8
-"""Shadows from which on they are of use."""
 PRIORITY: Mapping[str, tuple[str, ...]] = {
     "trajectory": ("trajectory",),
     "elbo": ("elbo",),

@@ -73,15 +73,15 @@ def read_shadows(
       subject: The target.
 
     Raises:
-      InputError: if nothing can be compared, or they are too few.
+      InputError: if nothing can be compared, they are too few, or one is missing or was stopped before its end.
     """
     if (directory := options.shadows) is None:
         return None
     if not names or "split" not in subject.record:
         raise InputError("--shadows compares a run's white- and gray-box attacks, and none is asked for: leave it out.")
     record, many = read_record(directory), training.load_many(directory)
-    if len(many) < shadows.FEWEST_SHADOWS:
-        raise InputError(f"LiRA needs at least {shadows.FEWEST_SHADOWS} shadow models, got {len(many)}: train more.")
+    shadows.check_enough(len(many))
+    many.check_finished()
     return record, many
 
 
@@ -153,8 +153,7 @@ def _as_they_see(record: Mapping[str, Any], subject: Subject, rows: np.ndarray, 
 
 def _check_content(queries: Query, directory: Path) -> None:
     inclusion, hashes = read_inclusion(directory)
-    order = np.argsort(inclusion.rows)
-    known = hashes[order[np.searchsorted(inclusion.rows, queries.row, sorter=order)]]
+    known = hashes[data.located(queries.row, inclusion.rows)[0]]
     found = data.Pool(np.asarray(queries.x), queries.row, "queries").hashes()
     if len(other := queries.row[found != known]):
         raise InputError(
@@ -167,8 +166,9 @@ def _note(record: Mapping[str, Any], inclusion: data.Inclusion, subject: Subject
     """Says in what the shadows were trained otherwise than the target."""
     parts = ("model", "process", "recipe", "encoder", "privacy")
     differ = [name for name in parts if _plain(record.get(name)) != _plain(subject.record.get(name))]
-    members, inside = len(subject.record["split"]["members"]["rows"]), int(inclusion.inside.sum(axis=1).mean())
-    differ += [] if 0.8 <= inside / members <= 1.25 else [f"records, {inside:,} and not {members:,}"]
+    split, inside = subject.record["split"], int(inclusion.inside.sum(axis=1).mean())
+    trained_on = sum(len(split[side]["rows"]) for side in ("members", "always") if side in split)
+    differ += [] if 0.8 <= inside / trained_on <= 1.25 else [f"records, {inside:,} and not {trained_on:,}"]
     if differ:
         warnings.warn(
             f"the shadows of {directory} were trained otherwise than the run (other {', other '.join(differ)}): they "

@@ -41,6 +41,8 @@ def ask_shadows(
     seen: dict[str, list[Observations]] = {name: [] for name in names}
     for count, k in enumerate(found.chosen, 1):
         run = found.many[k]
+        # By their weights: shadows that were trained further are asked anew.
+        folder = f"shadow-{k}-{content_hash(run.target.params)[:8]}"
         if not made:
             made = passes(names, _theirs(setting, run.target, found.record))
             streams = {
@@ -60,7 +62,7 @@ def ask_shadows(
                     key=key,
                     block=block,
                     mesh=mesh,
-                    out=folders[where] / f"shadow-{k}",
+                    out=folders[where] / folder,
                     progress=show,
                     stream=streams[where],
                 ).features

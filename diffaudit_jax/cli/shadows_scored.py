@@ -6,6 +6,7 @@ import numpy as np
 
 from diffaudit_jax import data, shadows
 from diffaudit_jax.auditing import Observations
+from diffaudit_jax.calibration import aligned
 from diffaudit_jax.cli.passes import Seen
 from diffaudit_jax.cli.shadowed import Compared
 
@@ -38,7 +39,5 @@ def with_shadows(seen: Seen, rows: np.ndarray, found: Compared, by: Mapping[str,
 
 def without(own: Observations, others: list[Observations], inclusion: data.Inclusion) -> np.ndarray:
     """Subtracts what the shadows that were trained without a record score it, in the mean."""
-    order = np.argsort(others[0].rows)
-    at = order[np.searchsorted(others[0].rows, own.rows, sorter=order)]
-    by_shadow = np.stack([np.asarray(other.scores, np.float64)[at] for other in others])
+    by_shadow = np.stack([aligned(own, other, "shadow") for other in others])
     return own.scores - by_shadow.mean(axis=0, where=~inclusion.of(own.rows))

@@ -34,8 +34,8 @@ class Train:
     """Run directory, made if it does not exist."""
     members: int = 64
     """Images, or records, to train on, drawn at random."""
-    nonmembers: int = 1000
-    """Images, or records, held out for the audit, drawn at random; fewer if the set has fewer."""
+    nonmembers: int | None = None
+    """Images, or records, held out for the audit, drawn at random; 1000 if not given, fewer if the set has fewer."""
     steps: int = 2000
     """Optimiser steps in all; 0 leaves the network untrained."""
     groups: str | None = None

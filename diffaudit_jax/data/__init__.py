@@ -13,6 +13,7 @@ from diffaudit_jax.data.encoding import Layout as Layout
 from diffaudit_jax.data.encoding import fit_encoder as fit_encoder
 from diffaudit_jax.data.inclusion import Inclusion as Inclusion
 from diffaudit_jax.data.inclusion import coin_flips as coin_flips
+from diffaudit_jax.data.located import located as located
 from diffaudit_jax.data.overlap import Duplicates as Duplicates
 from diffaudit_jax.data.overlap import check_distinct as check_distinct
 from diffaudit_jax.data.overlap import check_overlap as check_overlap

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from diffaudit_jax.data.draws import draws
+from diffaudit_jax.data.located import located
 from diffaudit_jax.types import InputError, Key
 
 
@@ -35,12 +36,11 @@ class Inclusion(NamedTuple):
                 f"an inclusion matrix of {len(self.rows)} records has a bool [K, {len(self.rows)}], got "
                 f"{self.inside.dtype} {self.inside.shape}."
             )
-        order = np.argsort(self.rows, kind="stable")
-        ordered = self.rows[order]
+        ordered = np.sort(self.rows)
         if len(twice := ordered[1:][ordered[1:] == ordered[:-1]]):
             raise InputError(f"row {twice[0]} is in the inclusion matrix twice: give each record one column.")
-        at = order[np.minimum(np.searchsorted(ordered, rows), len(ordered) - 1)]
-        if len(lacking := np.asarray(rows)[self.rows[at] != rows]):
+        at, there = located(rows, self.rows)
+        if len(lacking := np.asarray(rows)[~there]):
             raise InputError(
                 f"row {lacking[0]} (of {len(lacking)} such) is not in the inclusion matrix: ask about records of the "
                 f"pool that the shadows were drawn from."
@@ -55,7 +55,7 @@ def coin_flips(key: Key, rows: np.ndarray, num: int) -> Inclusion:
     models they are dealt evenly, so that no record is inside all of them or none.
 
     Args:
-      key: Typed random key.
+      key: Typed random key of which nothing else was drawn: records chosen by it would be chosen by their coins.
       rows: Each record's own index in its pool, int [n]; its coins depend on it and the key alone.
       num: K, models, 2 or more.
 

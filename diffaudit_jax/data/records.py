@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffaudit_jax.data.arrays import DAMAGED
+from diffaudit_jax.data.located import located
 from diffaudit_jax.data.overlap import Duplicates, kept
 from diffaudit_jax.data.pool import Pool, R
 from diffaudit_jax.data.splits import Split
@@ -104,9 +105,8 @@ def at_rows(pool: R, rows: np.ndarray, order: np.ndarray | None = None) -> R:
       InputError: naming rows that the pool lacks.
     """
     order = pool.rows if order is None else order
-    sorter = np.argsort(order, kind="stable")
-    at = sorter[np.minimum(np.searchsorted(order, rows, sorter=sorter), len(order) - 1)]
-    if len(lacking := rows[order[at] != rows]):
+    at, there = located(rows, order)
+    if len(lacking := rows[~there]):
         raise InputError(f"{pool.name} lacks {len(lacking)} of the rows asked for ({_some(lacking)}): load all of it.")
     return pool.take(at)
 

@@ -19,7 +19,6 @@ References:
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from diffaudit_jax.metrics.folds import DESIGN_EFFECT, RIDGE, assign, out_of_fold, shuffled, within_fold_auc
 from diffaudit_jax.metrics.groups import one_each, people
-from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson, tail
+from diffaudit_jax.metrics.intervals import Estimate, tail
 from diffaudit_jax.metrics.roc import auc
 from diffaudit_jax.metrics.traces import standardised
 from diffaudit_jax.types import InputError

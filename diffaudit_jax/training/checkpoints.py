@@ -163,6 +163,17 @@ class Checkpoints:
         self._manager.close()
 
 
+def stands(directory: Path) -> int | None:
+    """Returns the step at which a run stands, None if nothing of it is kept; a directory that is not there stays so."""
+    if not (directory / "checkpoints").is_dir():
+        return None
+    checkpoints = Checkpoints(directory)
+    try:
+        return checkpoints.latest()
+    finally:
+        checkpoints.close()
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _CHECKSUMS)
     return {str(path.relative_to(folder)): _sha256(path) for path in files}

@@ -45,6 +45,9 @@ def claim_shadows(directory: Path, record: Mapping[str, Any], inclusion: Inclusi
             raise InputError(
                 f"{directory} holds other shadows ({', '.join(changed[:3])}): train these into another directory."
             )
+        # More steps are where they are to stand from now on; fewer are refused where they stand further.
+        if record["recipe"]["num_steps"] > read_record(directory)["recipe"]["num_steps"]:
+            write_atomic(directory / _RECORD, json.dumps(record, indent=1).encode())
         return
     strangers = sorted(p.name for p in directory.iterdir() if p.name != _INCLUSION and not p.name.endswith(".part"))
     if strangers:

@@ -15,6 +15,7 @@ from diffaudit_jax.models import Model
 from diffaudit_jax.models.tabular import TabDdpm
 from diffaudit_jax.process import Process
 from diffaudit_jax.stream import local_mesh
+from diffaudit_jax.training.checkpoints import stands
 from diffaudit_jax.training.dpsgd import Privacy
 from diffaudit_jax.training.included import claim_shadows, read_inclusion, read_record
 from diffaudit_jax.training.loop import images
@@ -23,7 +24,7 @@ from diffaudit_jax.training.several import Several, train_each, train_together
 from diffaudit_jax.training.state import Recipe
 from diffaudit_jax.training.steps import Progress
 from diffaudit_jax.training.tables import records
-from diffaudit_jax.training.trainee import check_interval, fitted, public
+from diffaudit_jax.training.trainee import check_interval, fitted, private_config, public
 from diffaudit_jax.types import InputError, Key
 
 _COINS = 2**32 - 1
@@ -53,6 +54,24 @@ class Many:
 
     def __iter__(self) -> Iterator[Run]:
         return (self[k] for k in range(len(self)))
+
+    def check_finished(self) -> None:
+        """Refuses models in a directory of which one is missing, or stands before the step that all are to reach.
+
+        Raises:
+          InputError: naming the first.
+        """
+        if self.directory is None:
+            return
+        at = [stands(shadow(self.directory, k)) for k in range(len(self))]
+        end = max(read_record(self.directory)["recipe"]["num_steps"], *(step or 0 for step in at))
+        if short := [k for k, step in enumerate(at) if step is None or step < end]:
+            k = short[0]
+            how = "is not there" if at[k] is None else f"was stopped at step {at[k]} of {end}"
+            raise InputError(
+                f"shadow {k} of {self.directory} {how} (of {len(short)} such): give its `diffaudit shadows` again, "
+                f"which goes on."
+            )
 
 
 def fit_many(
@@ -88,7 +107,8 @@ def fit_many(
       num_models: K, 2 or more.
       recipe: Steps, batch, learning rate, ...; default `Recipe()`.
       inclusion: Who is inside which model; default ``coin_flips``. It may hold more records than the pool.
-      privacy: How training is made private. Models are then trained by `fit` one after another.
+      privacy: How training is made private. Models are then trained by `fit` one after another, and the key is not
+        stored. Whoever knows it can subtract their noise: shadows are for who audits, and no release.
       out: Directory for all of it; None keeps everything in memory.
       record: Further JSON for shadows.json and each model's run.json.
       checkpoint_every: Steps between checkpoints.
@@ -102,8 +122,9 @@ def fit_many(
       The models; K x num_steps steps of training.
 
     Raises:
-      InputError: as `fit`; if fewer than two models are asked for, equal records of the pool are not inside the same
-        models (a twin would make a non-member a member), the inclusion does not fit, or `out` holds other shadows.
+      InputError: as `fit`, before the first is trained; if fewer than two models are asked for, equal records of the
+        pool are not inside the same models (a twin would make a non-member a member), the inclusion does not fit, or
+        `out` holds other shadows.
 
     References:
       Carlini et al. 2022, https://arxiv.org/abs/2112.03570
@@ -114,9 +135,11 @@ def fit_many(
     if isinstance(model, TabDdpm) == (process is not None):
         raise InputError("a TabDdpm has a noising of its own and takes process=None, other models need a process.")
     trainee = records(model, recipe) if isinstance(model, TabDdpm) else images(model, process, recipe)  # pyright: ignore[reportArgumentType]
+    if privacy is not None:
+        private_config(key, privacy, recipe, int(inclusion.inside.sum(axis=1).min()))  # for its errors, of the smallest
     if out is not None:
         # Before any model, so that a directory that was stopped early is known, too.
-        told = {"num_models": num_models, "pool": pool.fingerprint(), **public(key)}
+        told = {"num_models": num_models, "pool": pool.fingerprint(), **({} if privacy is not None else public(key))}
         told |= {**trainee.config, "recipe": asdict(recipe), **(record or {})}
         told |= {} if privacy is None else {"privacy": asdict(privacy)}
         claim_shadows(Path(out), told, inclusion, pool)

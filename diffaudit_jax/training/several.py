@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool
 
 from diffaudit_jax.data import Pool
-from diffaudit_jax.training.checkpoints import Checkpoints, claim
+from diffaudit_jax.training.checkpoints import Checkpoints, claim, stands
 from diffaudit_jax.training.kept import Kept
 from diffaudit_jax.training.parts import Part, batch_of_part, parts_of
 from diffaudit_jax.training.run import Run
@@ -99,9 +99,9 @@ def train_together(several: Several, together: int, mesh: Mesh) -> list[Run | No
     size = -(-together // mesh.size) * mesh.size
     advance = advancing_together(make_step(trainee.loss, trainee.recipe, batch_of_part), mesh)
     configs, runs = [several.begun(k) for k in range(len(parts))], dict[int, Run | None]()
-    stands = [_stands(folder, trainee.recipe.num_steps) for folder in several.folders]
-    for step in sorted(set(stands)):
-        alike = [k for k, at in enumerate(stands) if at == step]
+    begun = [_stands(folder, trainee.recipe.num_steps) for folder in several.folders]
+    for step in sorted(set(begun)):
+        alike = [k for k, at in enumerate(begun) if at == step]
         for first in range(0, len(alike), together):
             group = alike[first : first + together]
             states = _taken_on(several, group, configs, parts, advance, size, len(runs))
@@ -150,11 +150,7 @@ def _stands(folder: Path | None, num_steps: int) -> int:
     """
     if folder is None:
         return -1
-    store = Checkpoints(folder)
-    try:
-        latest = store.latest()
-    finally:
-        store.close()
+    latest = stands(folder)
     if latest is not None and latest > num_steps:
         raise InputError(f"{folder} has been trained {latest} steps already: ask for at least as many.")
     return -1 if latest is None else latest

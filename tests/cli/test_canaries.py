@@ -81,7 +81,10 @@ def test_a_table_with_coins_leaves_nobody_out(refused, tmp_path, monkeypatch):
     [
         (("--canaries", "0"), "--canaries tosses for at least 1 record, got 0"),
         (("--nonmembers", "30"), "--nonmembers is for the coins of --canaries to say: leave it out"),
-        (("--canaries", "1995"), "queries=1995 + always=12 is more than the 2000"),
+        (("--nonmembers", "1000"), "--nonmembers is for the coins of --canaries to say: leave it out"),
+        (("--members=-5",), "--members are trained on beside --canaries, 0 or more, got -5"),
+        (("--canaries", "1995"), "--canaries 1995 and --members 12 are more than the 2000 that fashion-mnist-2k has"),
+        (("--members", "1941"), "--canaries 60 and --members 1941 are more than the 2000 that fashion-mnist-2k has"),
     ],
 )
 def test_flags_that_leave_coins_nothing_are_refused(refused, tmp_path, words, says):

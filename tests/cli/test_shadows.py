@@ -130,8 +130,8 @@ def test_a_stopped_call_goes_on_and_another_is_refused(diffaudit, refused, run, 
 
 
 def changed(shadows, out, **parts):
-    """Returns a copy of the shadows with another inclusion, without runs."""
-    shutil.copytree(shadows, out, ignore=shutil.ignore_patterns("shadow-*", "observations"))
+    """Returns a copy of the shadows with another inclusion, without answers."""
+    shutil.copytree(shadows, out, ignore=shutil.ignore_patterns("observations"))
     with np.load(shadows / "inclusion.npz") as stored:
         arrays = dict(stored)
     np.savez(out / "inclusion.npz", **arrays | {name: change(arrays) for name, change in parts.items()})
@@ -151,6 +151,33 @@ def test_shadows_of_other_records_are_refused_before_anything_is_asked(refused, 
     other = changed(shadows, tmp_path / "other", **changes)
     assert message in refused("audit", run, "--out", tmp_path / "audit", "--shadows", other, *ASK)
     assert not (tmp_path / "audit" / "observations").exists()
+
+
+def test_shadows_that_are_not_finished_are_not_compared(refused, run, shadows, tmp_path):
+    """Before anything is asked or timed, with a mend that goes on; a dry run says so too."""
+    other = tmp_path / "shadows"
+    shutil.copytree(shadows, other)
+    shutil.rmtree(other / "shadow-5")
+    words = ("audit", run, "--out", tmp_path / "audit", "--shadows", other, *ASK)
+    for more in ((), ("--dry-run",), ("--budget-minutes", 9)):
+        said = refused(*words, *more)
+        assert said.startswith(f"shadow 5 of {other} is not there (of 1 such): give its `diffaudit shadows` again")
+    assert not (tmp_path / "audit").exists()
+    assert not (other / "shadow-5").exists()
+    assert "has no shadows.json" in refused(*words[:5], run, *ASK, "--dry-run")
+
+
+def test_shadows_of_other_weights_are_asked_anew(diffaudit, run, shadows, audited, tmp_path):
+    """As if they had been trained further since an earlier audit asked them."""
+    other = tmp_path / "shadows"
+    shutil.copytree(shadows, other)
+    for source, to in ((0, 1), (1, 0)):
+        shutil.rmtree(other / f"shadow-{to}")
+        shutil.copytree(shadows / f"shadow-{source}", other / f"shadow-{to}")
+    assert diffaudit("audit", run, "--out", tmp_path / "audit", "--shadows", other, *ASK).code == 0
+    first, second = scores(audited), scores(tmp_path / "audit")
+    np.testing.assert_array_equal(first["eps-loss"], second["eps-loss"])
+    assert (first["eps-loss+calibrated"] != second["eps-loss+calibrated"]).any()
 
 
 def test_what_is_no_shadow_or_has_none_is_refused(refused, run, shadows, tmp_path):

@@ -174,7 +174,7 @@ def test_the_page_holds_everything_and_loads_nothing(reports, made):
     assert all(limit in page.text for limit in document["limits"])
     # The rate bounds an expectation: it is nowhere said to be one.
     wrong = len(re.findall(r"at most [\d.]+\s%\s+are expected to be wrong", page.text))
-    assert wrong == page.text.count("expected to be wrong") == (1 if made in UNJUDGED else 3)
+    assert wrong == page.text.count("expected to be wrong") == (0 if made in UNJUDGED else 3)
     assert ("No. 1" in page.text) == (made not in UNJUDGED)
     assert ("Of the people flagged" in page.text) == (made not in UNJUDGED)
     assert ("so that people cannot be judged" in page.text) == (made in UNJUDGED)

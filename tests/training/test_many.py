@@ -12,7 +12,7 @@ import pytest
 from diffaudit_jax.data import Inclusion, Pool, coin_flips
 from diffaudit_jax.models import tabddpm
 from diffaudit_jax.stream import local_mesh
-from diffaudit_jax.training import Recipe, fit, fit_many, fit_table, load_many, load_run, loop, many, tables
+from diffaudit_jax.training import Privacy, Recipe, fit, fit_many, fit_table, load_many, load_run, loop, many, tables
 from diffaudit_jax.training.parts import drawn, parts_of
 from diffaudit_jax.training.state import Data, example_loss, init_state
 from diffaudit_jax.types import InputError
@@ -136,7 +136,7 @@ def stopping(at: int):
     """Stops after so many steps of all models."""
 
     def progress(step, total, info):
-        assert total == NUM * RECIPE.num_steps
+        assert total % NUM == 0
         if step >= at:
             raise StopError
 
@@ -169,6 +169,25 @@ def test_those_that_stand_elsewhere_are_taken_on_together(stored, tmp_path):
     assert steps == [2, 4, 6, 12]
     log = (out / "shadow-1" / "log.jsonl").read_text().splitlines()
     assert len(log) == 3
+
+
+def test_models_that_do_not_stand_where_all_are_to_be_are_not_finished(stored, tmp_path):
+    load_many(stored).check_finished()
+    out = tmp_path / "shadows"
+    with pytest.raises(StopError):
+        trained(out, progress=stopping(RECIPE.num_steps + 6))
+    with pytest.raises(InputError, match=r"^shadow 1 of .* was stopped at step 4 of 6 \(of 2 such\): give its"):
+        load_many(out).check_finished()
+    assert not (out / "shadow-2").exists()
+    shutil.copytree(stored, out, dirs_exist_ok=True)
+    load_many(out).check_finished()
+    # Given more steps, the first alone goes all the way.
+    further = {"out": out, "checkpoint_every": 2, "progress": stopping(9)}
+    with pytest.raises(StopError):
+        fit_many(KEY, TABLE, None, table(), NUM, replace(RECIPE, num_steps=8), **further)
+    assert many.read_record(out)["recipe"]["num_steps"] == 8
+    with pytest.raises(InputError, match=r"^shadow 1 of .* was stopped at step 6 of 8 \(of 2 such\)"):
+        load_many(out).check_finished()
 
 
 def test_a_record_of_several_models_says_what_they_are(stored):
@@ -207,6 +226,22 @@ def test_equal_records_inside_the_same_models_are_no_contradiction():
     assert inside[0, 0] == inside[0, -1]
     runs = fit_many(KEY, MODEL, PROCESS, TWIN, 2, replace(RECIPE, num_steps=0), inclusion=Inclusion(TWIN.rows, inside))
     assert [run.config["members"] for run in runs] == [TWIN.take(row).fingerprint() for row in inside]
+
+
+def test_private_models_are_refused_before_the_first_and_keep_no_key(monkeypatch, tmp_path):
+    """One of two parts is smaller than the batch; whoever has the key can subtract the noise."""
+    inside = np.stack([np.arange(40) < 30, np.arange(40) >= 30])
+    private = {
+        "inclusion": Inclusion(np.arange(40), inside),
+        "privacy": Privacy(1.0, delta=1e-3),
+        "out": tmp_path / "a",
+    }
+    with pytest.raises(InputError, match="an expected batch of 11 cannot be sampled from 10 examples"):
+        fit_many(KEY, TABLE, None, table(), 2, replace(RECIPE, batch_size=11), **private)
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(many, "fitted", lambda *_, **__: None)
+    fit_many(KEY, TABLE, None, table(), 2, RECIPE, **private)
+    assert "key" not in many.read_record(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
