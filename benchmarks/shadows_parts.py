@@ -18,7 +18,6 @@ from diffaudit_jax.auditing import Observations, audit, audit_each
 from diffaudit_jax.bank import draw_bank
 from diffaudit_jax.cli.progress import stage
 from diffaudit_jax.data.draws import coins
-from diffaudit_jax.metrics.extraction import extract, recall
 from diffaudit_jax.models.tabular import SIZES
 from diffaudit_jax.target import redrawn
 from diffaudit_jax.types import Key, Query
@@ -224,7 +223,7 @@ def by_copies(bench: Bench) -> dict[str, Any]:
         )
     rows = []
     for drawn in tier.samples:
-        found = extract(bank[:drawn], members.x, dealt.nonmembers.x)
+        found = metrics.extract(bank[:drawn], members.x, dealt.nonmembers.x)
         assert found.heldout is not None
         rows.append(
             {
@@ -232,7 +231,9 @@ def by_copies(bench: Bench) -> dict[str, Any]:
                 "clusters": len(found.clusters),
                 "rules": {
                     of.rule: {
-                        "recall": [each._asdict() | {"share": list(each.share)} for each in recall(of, found.times)],
+                        "recall": [
+                            each._asdict() | {"share": list(each.share)} for each in metrics.recall(of, found.times)
+                        ],
                         "heldout": int(beside.extracted.sum()),
                     }
                     for of, beside in zip(found.members, found.heldout, strict=True)

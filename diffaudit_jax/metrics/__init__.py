@@ -32,7 +32,6 @@ from diffaudit_jax.metrics.exposure import Exposure as Exposure
 from diffaudit_jax.metrics.exposure import exposure as exposure
 from diffaudit_jax.metrics.extraction import Extraction as Extraction
 from diffaudit_jax.metrics.extraction import extract as extract
-from diffaudit_jax.metrics.extraction import recall as recall
 from diffaudit_jax.metrics.fairness import FairnessStats as FairnessStats
 from diffaudit_jax.metrics.fairness import GroupRates as GroupRates
 from diffaudit_jax.metrics.fairness import fairness_of as fairness_of
@@ -61,6 +60,7 @@ from diffaudit_jax.metrics.quality import density_coverage as density_coverage
 from diffaudit_jax.metrics.quality import frechet as frechet
 from diffaudit_jax.metrics.quality import novelty as novelty
 from diffaudit_jax.metrics.quality import precision_recall as precision_recall
+from diffaudit_jax.metrics.recall import recall as recall
 from diffaudit_jax.metrics.repeated import many_runs as many_runs
 from diffaudit_jax.metrics.repeated import many_runs_most as many_runs_most
 from diffaudit_jax.metrics.retrieval import Retrieval as Retrieval

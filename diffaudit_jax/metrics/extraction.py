@@ -19,51 +19,20 @@ give nobody away.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from numpy.typing import ArrayLike
-from scipy.stats import hypergeom
 
 from diffaudit_jax.data.table import Table
 from diffaudit_jax.metrics.clusters import SMALLEST, Cluster, clusters
 from diffaudit_jax.metrics.groups import people as numbered
-from diffaudit_jax.metrics.intervals import Estimate, clopper_pearson
-from diffaudit_jax.metrics.likeness import distances, ssim
-from diffaudit_jax.metrics.matching import Match, match
+from diffaudit_jax.metrics.likeness import distances
+from diffaudit_jax.metrics.matching import match
 from diffaudit_jax.metrics.points import Images, Points, check_apart, distinct, joined, points, size, take
+from diffaudit_jax.metrics.recall import least
+from diffaudit_jax.metrics.rules import Found, Limits, calibrated, fixed, part_of
 from diffaudit_jax.types import InputError
 
 DELTA = {"images": 0.1, "tables": 0.02}
-
-
-class Limits(NamedTuple):
-    """Up to where a record counts as given away; see `extract`."""
-
-    delta: float
-    alpha: float
-    neighbours: int
-    likeness: float
-
-
-class Found(NamedTuple):
-    """What a rule finds of m records in n samples.
-
-    Attributes:
-      rule: "l2", "adaptive", "ssim" (of images) or "calibrated" (beside held-out records).
-      limit: Greatest distance, or ratio, at which a record counts as extracted, of "calibrated" not itself one; of
-        "ssim" the least likeness.
-      value: The best of each record over samples, float64 [m], infinite where there is none; of "ssim" that of the
-        adaptive rule's sample, and NaN where that rule finds none.
-      sample: Which sample that is, int64 [m].
-      extracted: Whether a sample gives the record away, bool [m].
-      copies: Whether each sample gives the record nearest to it away, and that is one of these, bool [n].
-    """
-
-    rule: str
-    limit: float
-    value: Float[np.ndarray, " m"]
-    sample: Int[np.ndarray, " m"]
-    extracted: Bool[np.ndarray, " m"]
-    copies: Bool[np.ndarray, " n"]
 
 
 class Extraction(NamedTuple):
@@ -90,15 +59,6 @@ class Extraction(NamedTuple):
     near: Int[np.ndarray, " m"]
     clusters: tuple[Cluster, ...]
     people: tuple[Int[np.ndarray, " m"], Int[np.ndarray, " h"]] | None = None
-
-
-class Recall(NamedTuple):
-    """Of the records, or people with one, that are `times` times in a training set, how many are extracted."""
-
-    times: int
-    records: int
-    extracted: int
-    share: Estimate
 
 
 def extract(
@@ -168,83 +128,22 @@ def extract(
         raise InputError(f"{size(union)} different records are too few to compare: give 3 or more.")
     limits = Limits(delta, alpha, min(neighbours, size(union) - 1), likeness)
     matched, m = match(samples, union, limits.neighbours, alpha), len(first)
-    found = _fixed(samples, union, matched, limits)
+    found = fixed(samples, union, matched, limits)
     if fresh:
         ratios = matched.adaptive[m:]
         ratios = np.sort(ratios if whose is None else least(ratios, whose[1]))
-        found = *found, _calibrated(matched, min(1.0, float(ratios[int(floor * len(ratios))])))
+        found = *found, calibrated(matched, min(1.0, float(ratios[int(floor * len(ratios))])))
     ours = matched.nearest < m
     return Extraction(
         first,
         times,
         limits,
-        tuple(_part(rule, slice(m), ours) for rule in found),
-        tuple(_part(rule, slice(m, None), ~ours) for rule in found) if fresh else None,
+        tuple(part_of(rule, slice(m), ours) for rule in found),
+        tuple(part_of(rule, slice(m, None), ~ours) for rule in found) if fresh else None,
         _near(trained, times, delta),
         tuple(clusters(samples, delta, smallest=smallest)),
         whose,
     )
-
-
-def counted(extracted: Bool[np.ndarray, " m"], people: Int[np.ndarray, " m"] | None) -> Bool[np.ndarray, " k"]:
-    """Returns who is given away: every record by itself, or every person of whom some record is.
-
-    Args:
-      extracted: Whether each record is.
-      people: Person of each; None if every record is a person's own.
-    """
-    return extracted if people is None else least(~extracted, people) < 1
-
-
-def recall(
-    found: Found,
-    times: Int[np.ndarray, " m"],
-    *,
-    people: Int[np.ndarray, " m"] | None = None,
-    level: float = 0.95,
-) -> list[Recall]:
-    """Returns how much of each multiplicity a rule finds, the rarest records first.
-
-    Args:
-      found: What it finds of distinct members.
-      times: How often each is in the training set.
-      people: Person of each, who counts once at each multiplicity; None if every record is a person's own.
-      level: Confidence level of Clopper and Pearson's intervals.
-    """
-    rows = []
-    for value in np.unique(times):
-        here = times == value
-        of = counted(found.extracted[here], None if people is None else people[here])
-        rows.append(Recall(int(value), len(of), int(of.sum()), clopper_pearson(int(of.sum()), len(of), level)))
-    return rows
-
-
-def beyond_chance(
-    members: Found, heldout: Found, people: tuple[Int[np.ndarray, " m"], Int[np.ndarray, " h"]] | None = None
-) -> float:
-    """Returns how likely a rule finds as many members or more, if the generator knew nothing of who was a member.
-
-    All that it finds on either side is dealt anew to the records, or people, of both: Fisher's exact test. Of the
-    calibrated rule, which stops at a held-out one, it is the chance that as many members come before that one, which is
-    no smaller.
-
-    Args:
-      members: What it finds of members.
-      heldout: What it finds of held-out records.
-      people: As in `Extraction`.
-    """
-    ours, others = (None, None) if people is None else people
-    one, other = counted(members.extracted, ours), counted(heldout.extracted, others)
-    a, b, m, h = int(one.sum()), int(other.sum()), len(one), len(other)
-    return float(hypergeom.sf(a - 1, m + h, a + b, m))
-
-
-def least(values: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Returns the least value of each person, in the order of their numbers."""
-    found, codes = np.unique(people, return_inverse=True)
-    best = np.full(len(found), np.inf)
-    np.minimum.at(best, codes, values)
-    return best
 
 
 def _whose(
@@ -253,31 +152,6 @@ def _whose(
     """Returns the person of each distinct record of either side."""
     codes = numbered(groups, np.arange(sum(sizes)) < sizes[0])
     return codes[first], codes[sizes[0] + others]
-
-
-def _fixed(samples: Points, records: Points, match: Match, limits: Limits) -> tuple[Found, ...]:
-    """Returns what the rules find that are the same whatever the records."""
-    plain = Found("l2", limits.delta, match.l2, match.l2_at, match.l2 <= limits.delta, match.far <= limits.delta)
-    copies = match.ratio <= 1
-    adaptive = Found("adaptive", 1.0, match.adaptive, match.adaptive_at, match.adaptive <= 1, copies)
-    if not isinstance(samples, np.ndarray) or not isinstance(records, np.ndarray) or samples.ndim != 4:
-        return plain, adaptive
-    rows, drawn = np.flatnonzero(adaptive.extracted), np.flatnonzero(copies)
-    value, alike = np.full(len(records), np.nan), np.zeros(len(samples), bool)
-    value[rows] = ssim(records[rows], samples[adaptive.sample[rows]])
-    alike[drawn] = ssim(samples[drawn], records[match.nearest[drawn]]) >= limits.likeness
-    return plain, adaptive, Found("ssim", limits.likeness, value, adaptive.sample, value >= limits.likeness, alike)
-
-
-def _calibrated(match: Match, limit: float) -> Found:
-    below = match.adaptive < limit
-    return Found("calibrated", limit, match.adaptive, match.adaptive_at, below, match.ratio < limit)
-
-
-def _part(found: Found, side: slice, ours: np.ndarray) -> Found:
-    """Returns what a rule finds of one side, and the samples whose nearest record is of it."""
-    kept = {name: getattr(found, name)[side] for name in ("value", "sample", "extracted")}
-    return found._replace(**kept, copies=found.copies & ours)
 
 
 def _near(members: Points, times: np.ndarray, delta: float) -> np.ndarray:

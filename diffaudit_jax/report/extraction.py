@@ -9,9 +9,11 @@ from jaxtyping import Int
 from numpy.typing import ArrayLike
 
 from diffaudit_jax.data.table import Table
-from diffaudit_jax.metrics.extraction import Extraction, Found, beyond_chance, counted, extract, recall
+from diffaudit_jax.metrics.extraction import Extraction, extract
 from diffaudit_jax.metrics.intervals import clopper_pearson
 from diffaudit_jax.metrics.points import Images
+from diffaudit_jax.metrics.recall import beyond_chance, counted, recall
+from diffaudit_jax.metrics.rules import Found
 from diffaudit_jax.report.attack import estimate_json
 from diffaudit_jax.report.exposed import png
 from diffaudit_jax.report.extraction_limits import limits

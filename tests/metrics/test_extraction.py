@@ -10,10 +10,12 @@ from skimage.metrics import structural_similarity
 
 from diffaudit_jax.metrics import likeness
 from diffaudit_jax.metrics.clusters import clusters
-from diffaudit_jax.metrics.extraction import Found, beyond_chance, counted, extract, recall
+from diffaudit_jax.metrics.extraction import extract
 from diffaudit_jax.metrics.likeness import distances, ssim
 from diffaudit_jax.metrics.mixed import mixed
 from diffaudit_jax.metrics.points import points
+from diffaudit_jax.metrics.recall import beyond_chance, counted, recall
+from diffaudit_jax.metrics.rules import Found
 from diffaudit_jax.types import InputError
 
 from .tabled import drawn, table

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from diffaudit_jax.data.table import Table
-from diffaudit_jax.metrics.extraction import beyond_chance, extract, recall
+from diffaudit_jax.metrics.extraction import extract
 from diffaudit_jax.metrics.intervals import clopper_pearson
+from diffaudit_jax.metrics.recall import beyond_chance, recall
 from diffaudit_jax.report import redraw
 from diffaudit_jax.report.extraction import ExtractionReport, extraction_report
 from diffaudit_jax.report.extraction_verdict import LABELS, by_chance
