@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffaudit_jax import auditing, data, training
+from diffaudit_jax import auditing, blocks, data, training
 
 from .conftest import ASK, contents, scores
 
@@ -104,7 +104,7 @@ def test_an_audit_of_another_run_is_refused(refused, diffaudit, trained, audited
 def test_a_full_disk_loses_no_block_and_the_same_command_goes_on(
     diffaudit, refused, monkeypatch, trained, audited, tmp_path
 ):
-    write = auditing.write_atomic
+    write = blocks.write_atomic
 
     def full_at_the_second_block(path, data):
         if path.name.startswith("block-") and list(path.parent.glob("block-*")):
@@ -112,7 +112,7 @@ def test_a_full_disk_loses_no_block_and_the_same_command_goes_on(
         write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(auditing, "write_atomic", full_at_the_second_block)
+        patch.setattr(blocks, "write_atomic", full_at_the_second_block)
         assert refused("audit", trained, "--out", tmp_path, *ASK).startswith("the disk is full, ")
     first = contents(tmp_path / "observations")
     assert len(first) == 2  # the manifest and one block
@@ -125,13 +125,13 @@ def test_a_full_disk_loses_no_block_and_the_same_command_goes_on(
 # Stands still once the first block is written, so that the kill finds it half done.
 HALTING = """
 import sys, time
-from diffaudit_jax import auditing, cli
-write = auditing.write_atomic
+from diffaudit_jax import blocks, cli
+write = blocks.write_atomic
 def halt(path, data):
     write(path, data)
     if path.name.startswith("block-"):
         time.sleep(600)
-auditing.write_atomic = halt
+blocks.write_atomic = halt
 cli.main(sys.argv[1:])
 """
 
