@@ -23,7 +23,6 @@ from diffaudit_jax.metrics.corrected import unmixed as unmixed
 from diffaudit_jax.metrics.dataset import DatasetVerdict as DatasetVerdict
 from diffaudit_jax.metrics.dataset import dataset_verdict as dataset_verdict
 from diffaudit_jax.metrics.discoveries import PeopleVerdicts as PeopleVerdicts
-from diffaudit_jax.metrics.discoveries import benjamini_hochberg as benjamini_hochberg
 from diffaudit_jax.metrics.discoveries import people_verdicts as people_verdicts
 from diffaudit_jax.metrics.efficacy import efficacy as efficacy
 from diffaudit_jax.metrics.epsilon import LowerBound as LowerBound
@@ -45,6 +44,7 @@ from diffaudit_jax.metrics.intervals import clopper_pearson as clopper_pearson
 from diffaudit_jax.metrics.membership import MembershipStats as MembershipStats
 from diffaudit_jax.metrics.membership import membership_stats as membership_stats
 from diffaudit_jax.metrics.multiple import auc_p_value as auc_p_value
+from diffaudit_jax.metrics.multiple import benjamini_hochberg as benjamini_hochberg
 from diffaudit_jax.metrics.multiple import holm as holm
 from diffaudit_jax.metrics.operating import OperatingPoint as OperatingPoint
 from diffaudit_jax.metrics.operating import tpr_at_fpr as tpr_at_fpr

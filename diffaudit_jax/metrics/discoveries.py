@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from diffaudit_jax.metrics.dataset import FEWEST, components, of_both
 from diffaudit_jax.metrics.folds import RIDGE
 from diffaudit_jax.metrics.groups import people
+from diffaudit_jax.metrics.multiple import benjamini_hochberg
 from diffaudit_jax.types import InputError
 
 
@@ -54,32 +55,6 @@ class PeopleVerdicts(NamedTuple):
     adjusted: np.ndarray
     flagged: np.ndarray
     ranked: int
-
-
-def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
-    """Adjusts p-values: flagging those adjusted to q at most holds the false-discovery rate at q.
-
-    p~_(i) = min over j >= i of min(1, k p_(j) / j),    p_(1) <= ... <= p_(k)
-
-    It holds for p-values that are independent, or depend on each other positively, as ranks in one sample do.
-
-    Args:
-      p_values: Of all tests that are looked at, [k].
-
-    Returns:
-      Adjusted p-values in the order of the tests, float64 [k].
-
-    Raises:
-      InputError: if a p-value lies outside [0, 1], or they are not a list.
-    """
-    p = np.asarray(p_values, np.float64)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise InputError(f"p_values of shape {p.shape} are no list of numbers in [0, 1]: give one p-value per test.")
-    order = np.argsort(p, kind="stable")
-    steps = p[order] * len(p) / np.arange(1, len(p) + 1)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1.0)
-    return adjusted
 
 
 def people_verdicts(

@@ -9,6 +9,7 @@ finds all that Bonferroni's k p_(i) finds.
 
 References:
   Holm 1979, Scandinavian Journal of Statistics 6:65.
+  Benjamini and Hochberg 1995, Journal of the Royal Statistical Society B 57:289.
 """
 
 import math
@@ -36,16 +37,45 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     Raises:
       InputError: if a p-value lies outside [0, 1], or they are not a list.
     """
+    p = _checked(p_values)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
+    """Adjusts p-values: flagging those adjusted to q at most holds the false-discovery rate at q.
+
+    p~_(i) = min over j >= i of min(1, k p_(j) / j),    p_(1) <= ... <= p_(k)
+
+    It holds for p-values that are independent, or depend on each other positively, as ranks in one sample do.
+
+    Args:
+      p_values: Of all tests that are looked at, [k].
+
+    Returns:
+      Adjusted p-values in the order of the tests, float64 [k].
+
+    Raises:
+      InputError: if a p-value lies outside [0, 1], or they are not a list.
+    """
+    p = _checked(p_values)
+    order = np.argsort(p, kind="stable")
+    steps = p[order] * len(p) / np.arange(1, len(p) + 1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1.0)
+    return adjusted
+
+
+def _checked(p_values: ArrayLike) -> np.ndarray:
     p = np.asarray(p_values, np.float64)
     if p.ndim != 1:
         raise InputError(f"p_values has shape {p.shape}: give one list of them.")
     if not ((p >= 0) & (p <= 1)).all():
         place = int(np.flatnonzero(~((p >= 0) & (p <= 1)))[0])
         raise InputError(f"p-value {place} is {p[place]}: a p-value lies in [0, 1].")
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return adjusted
+    return p
 
 
 def auc_p_value(area: Estimate, level: float = 0.95) -> float:

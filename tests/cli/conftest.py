@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,19 @@ def audited(tmp_path_factory, trained) -> Path:
     out = tmp_path_factory.mktemp("audited") / "audit"
     with (out.parent / "printed").open("w") as printed, contextlib.redirect_stdout(printed):
         main(["audit", str(trained), "--out", str(out), *ASK])
+    return out
+
+
+RECORDS = ("--data", "adult-3k", "--model", "tabddpm", "--label", "income", "--unseen", "drop", "--widths", "8")
+RECORDS += ("--members", "120", "--nonmembers", "120", "--steps", "3", "--diffusion-steps", "10")
+
+
+@pytest.fixture(scope="package")
+def records(tmp_path_factory) -> Path:
+    """A run of a table, for shadows; not to be written to."""
+    out = tmp_path_factory.mktemp("records") / "run"
+    with contextlib.redirect_stdout(io.StringIO()):
+        main(["train", *RECORDS, "--out", str(out)])
     return out
 
 

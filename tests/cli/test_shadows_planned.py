@@ -22,17 +22,12 @@ from diffaudit_jax.types import InputError
 
 from .conftest import scores
 
-TRAIN = ("train", "--data", "adult-3k", "--model", "tabddpm", "--label", "income", "--unseen", "drop", "--widths", "8")
-TRAIN += ("--members", "120", "--nonmembers", "120", "--steps", "3", "--diffusion-steps", "10")
 ASK = ("--attack", "eps-loss", "--times", "2", "--truncate", "1")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    out = tmp_path_factory.mktemp("table") / "run"
-    with contextlib.redirect_stdout(io.StringIO()):
-        main([*TRAIN, "--out", str(out)])
-    return out
+def run(records):
+    return records
 
 
 @pytest.fixture(scope="module")
