@@ -25,7 +25,7 @@ def test_benjamini_hochberg_by_hand_and_naively():
     for seed in range(20):
         p = np.round(np.random.default_rng(seed).random(seed + 1) ** 3, 2)  # rounded: ties too
         np.testing.assert_allclose(benjamini_hochberg(p), naive_bh(p.tolist()), rtol=1e-14)
-    with pytest.raises(InputError, match="p-value 1 is 1.5"):
+    with pytest.raises(InputError, match=r"p-value 1 is 1\.5"):
         benjamini_hochberg([0.5, 1.5])
 
 
