@@ -1,6 +1,5 @@
-"""The release gate: every schema's figures, the worst of all attacks, what is no answer, and the card's exact words."""
+"""The release gate: every schema's figures, the worst of all attacks, and what is no answer."""
 
-import copy
 import math
 import re
 
@@ -11,87 +10,13 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from diffaudit_jax.metrics import auc
-from diffaudit_jax.report import extraction_report
-from diffaudit_jax.report.card import card, escaped
 from diffaudit_jax.report.gate import Condition, gate, said
 from diffaudit_jax.report.lower_bound import lower_bound_section
 from diffaudit_jax.report.numbers import at_least
 from diffaudit_jax.types import InputError
 
-from .audits import HOSTILE
+from .gated import EXTRACTED, EXTRACTION, FAIRNESS, MEMBERSHIP, PROMISED, TABLES, TESTS, UNJUDGED, attack, changed
 
-
-def ends(high):
-    return {"value": high - 0.02, "low": high - 0.04, "high": high}
-
-
-def attack(name, auc, tpr, accuracy):
-    points = [
-        {"target_fpr": 0.01, "resolvable": "yes", "fpr": 0.01, "tpr": ends(tpr), "reason": ""},
-        {"target_fpr": 0.001, "resolvable": "no", "fpr": None, "tpr": None, "reason": "400 cannot resolve 0.001."},
-    ]
-    return {
-        "name": name,
-        "spec": {"access": "white"},
-        "auc": ends(auc),
-        "operating_points": points,
-        "decision": {"balanced_accuracy": ends(accuracy)},
-    }
-
-
-TESTS = {"auc": {"p_value": 0.5, "adjusted": 1.0}, "surest": {"p_value": 0.5, "adjusted": 1.0}}
-PROMISED = {"epsilon": 3.5, "refusals": [], "neighbouring": "add or remove one", "ledger": {"delta": 1e-5}}
-MEMBERSHIP = {
-    "schema": "diffaudit.membership",
-    "created": "2026-01-02T03:04:05+00:00",
-    "title": "Faces",
-    "verdict": {"label": "Not detected", "headline": "No attack did.", "attack": "b"},
-    "counts": {"members": 1000, "nonmembers": 2000},
-    "records": None,
-    "level": 0.95,
-    "attacks": [attack("a", 0.55, 0.06, 0.56), attack("b", 0.58, 0.04, 0.54)],
-    "tests": {"a": TESTS, "b": TESTS},
-    "blind": {"auc": ends(0.52), "leaks": False, "p_value": 0.4},
-    "provenance": {
-        "source": "diffaudit train",
-        "model": {"family": "ddpm"},
-        "guarantee": PROMISED,
-        "versions": {"diffaudit_jax": "1.2.3", "jax": "0.9", "numpy": "2"},
-    },
-    "registered": {"attack": "a", "tpr": ends(0.07), "fpr": ends(0.03), "sha256": "ab12"},
-}
-TABLES = {
-    "schema": "diffaudit.tables",
-    "created": "2026-01-02T03:04:05+00:00",
-    "title": "Adults",
-    "level": 0.95,
-    "verdict": {"label": "Nothing seen", "headline": "No copies."},
-    "counts": {"members": 300, "holdout": 200, "synthetic": 400},
-    "copies": {"share": ends(0.53)},
-    "risks": [{"attack": "linkability", "risk": ends(0.1)}, {"attack": "inference", "risk": ends(0.2)}],
-    "membership": {"attacks": [{"name": "c", "auc": ends(0.6), "points": [{"target_fpr": 0.01, "tpr": ends(0.05)}]}]},
-    "provenance": {},
-}
-GAPS = {"parity": ends(0.3), "opportunity": ends(0.2), "odds": ends(0.25)}
-FAIRNESS = {
-    "schema": "diffaudit.fairness",
-    "created": "2026-01-02T03:04:05+00:00",
-    "title": "Smiles",
-    "level": 0.95,
-    "verdict": {"label": "Less fair", "headline": "It is."},
-    "receivers": ["lenet", "tree"],
-    "sensitive": "hair",
-    "test": {"images": 1200},
-    "generators": [
-        {"name": "clean", "receivers": {"lenet": GAPS, "tree": GAPS}},
-        {"name": "half", "receivers": {"lenet": GAPS | {"parity": ends(0.4)}, "tree": GAPS | {"odds": ends(0.5)}}},
-    ],
-    "provenance": {},
-}
-PIXELS = np.random.default_rng(0).integers(0, 256, (260, 4, 4, 1), dtype=np.uint8)
-GIVEN_AWAY = np.concatenate([PIXELS[:3], PIXELS[200:]])  # copies of 3 of 100 members, and 60 of none
-EXTRACTION, UNJUDGED = (extraction_report(GIVEN_AWAY, PIXELS[:100], held).document for held in (PIXELS[100:200], None))
-EXTRACTED = next(rule["members"] for rule in EXTRACTION["rules"] if rule["name"] == "calibrated")
 FIGURES = {  # document, figure, rate, the attack that is asked for, upper end, whose it is
     "auc": (MEMBERSHIP, "auc", None, None, 0.58, "b"),
     "auc of one": (MEMBERSHIP, "auc", None, "a", 0.55, "a"),
@@ -124,18 +49,6 @@ def test_a_gate_that_passes_passes_at_every_larger_limit(a, b, case):
     document, figure, fpr, attack = FIGURES[case][:4]
     at = {limit: gate(document, [Condition(figure, limit, fpr)], attack)[0].passes for limit in (a, b)}
     assert at[min(a, b)] <= at[max(a, b)]
-
-
-def changed(document, **parts):
-    """The document with parts replaced, each named by its path with __ for a dot."""
-    document = copy.deepcopy(document)
-    for path, value in parts.items():
-        *way, last = path.split("__")
-        place = document
-        for key in way:
-            place = place[key]
-        place[last] = value
-    return document
 
 
 WRONG = {"auc": {"p_value": 0.0, "adjusted": 0.0}, "surest": {"p_value": 0.5, "adjusted": 1.0}}
@@ -239,73 +152,3 @@ def test_a_model_at_the_limit_passes_as_seldom_as_one_interval_fails():
         passed += gate(document, [Condition("auc", limit)])[0].passes
     # Of 500 runs that pass with 2.5 % more pass than this once in 10,000.
     assert passed <= binom.isf(1e-4, runs, 0.025)
-
-
-CARD = """### Membership audit: Faces
-
-**Verdict.** Not detected: No attack did. The model (ddpm, from diffaudit train) was asked about 1,000 records that \
-it was trained on and 2,000 that it was not. Of 2 attacks the strongest, b (white access), reached an AUC of 0.56 \
-\\[0.54, 0.58\\], where 0.5 is guessing and 1 is perfect, and found 2.0 % \\[0.0, 4.0\\] of members where 1 % of \
-non-members are wrongly accused; 95 % intervals. By a plan (sha256 `ab12`), fixed before members were asked about if \
-this hash was published before, a found 5.0 % \\[3.0, 7.0\\] of members and wrongly accused 1.0 % \\[-1.0, 3.0\\] of \
-non-members. It was trained with differential privacy: epsilon = 3.5 at delta = 1e-05 (add or remove one).
-
-**Release gate failed**, by the upper ends of 95 % intervals:
-
-- passes auc <= 0.6: at most 0.58 (b)
-- fails tpr@0.01 <= 0.05: may be as much as 0.06 (a)
-
-The figures are what these attacks achieved on this one model: other attacks may do better, another training gives \
-another model, and they are measurements, not a legal conclusion.
-
-Report of 2026-01-02, diffaudit\\_jax 1.2.3, jax 0.9, sha256 `9f86`.
-"""
-
-
-def test_the_card_says_this():
-    outcomes = gate(MEMBERSHIP, [Condition("auc", 0.6), Condition("tpr", 0.05, 0.01)])
-    assert card(MEMBERSHIP, outcomes, "9f86").replace("\N{NO-BREAK SPACE}", " ") == CARD
-    assert "**Release gate passed**" in card(MEMBERSHIP, outcomes[:1], "9f86")
-
-
-SAID = {
-    "extraction": (EXTRACTION, "63 samples give away 3.0 % \\[0.6, 8.5\\] of what was trained on, by the rule calibr"),
-    "tables": (TABLES, "400 synthetic records were held against 300 that were learned from and 200 others"),
-    "fairness": (FAIRNESS, "Classifiers (lenet, tree) that learned from 2 generators were judged on 1,200 real"),
-}
-
-
-@pytest.mark.parametrize("kind", SAID)
-def test_every_kind_of_report_has_a_card(kind):
-    document, sentence = SAID[kind]
-    assert sentence in card(document, [], "9f86").replace("\N{NO-BREAK SPACE}", " ")
-
-
-def test_no_name_in_a_report_can_mark_up_the_card():
-    hostile = f"{HOSTILE}\n\n# head [x](https://a.b) <b>*bold*</b> ![i](u) `c` | @someone"
-    document = changed(MEMBERSHIP, title=hostile, verdict__label=hostile, provenance__source=hostile)
-    document["attacks"][1]["name"] = document["verdict"]["attack"] = hostile
-    document["tests"][hostile] = TESTS
-    text = card(document, gate(document, [Condition("auc", 0.6)]), "9f86")
-    plain = card(MEMBERSHIP, gate(MEMBERSHIP, [Condition("auc", 0.6)]), "9f86")
-    marks = r"(?<!\\)(\*|\[|`|\||<[^=]|(?m:^#)|https:|@s)"
-    assert [len(re.findall(mark, text)) for mark in (marks, r"\n")] == [
-        len(re.findall(mark, plain)) for mark in (marks, r"\n")
-    ]
-    assert escaped("a*b_c\n# d") == r"a\*b\_c \# d"
-
-
-LINKS = {  # text, how the card writes it with | for a word joiner
-    "a site": ("www.evil.com, WWW.evil.com", r"www\.evil.com, WWW\.evil.com"),
-    "an address": ("https://evil.com", r"https\://evil.com"),
-    "mail": ("a@b.com a@1.com a@1.5e a@1_b.c", r"a@|b.com a@|1.com a@|1.5e a@|1\_b.c"),
-    "mail by its scheme": ("mailto:a@3.com", r"mailto\:a@|3.com"),
-    "a mention": ("@someone (@3rd)", "@|someone (@|3rd)"),
-    "a rate": ("tpr@0.01 epsilon@1e-05: a @ 1", "tpr@0.01 epsilon@1e-05: a @ 1"),
-}
-
-
-@pytest.mark.parametrize("case", LINKS)
-def test_what_github_would_link_stays_text(case):
-    text, written = LINKS[case]
-    assert escaped(text).replace("\N{WORD JOINER}", "|") == written
